@@ -1,1 +1,2 @@
-fn main(){}
+//! The server binary.
+fn main() {}

@@ -1,0 +1,20 @@
+//! Every limit in one place, with their relations checked at compile time.
+
+/// ZooKeeper's default `jute.maxbuffer`: the longest frame a client may send, in bytes.
+pub const MAX_FRAME_DEFAULT: usize = 0xf_ffff;
+/// The highest `jute.maxbuffer` that is accepted: a value must still fit a log record.
+pub const MAX_FRAME_CEILING: usize = 32 << 20;
+/// Longest log record, in bytes.
+pub const MAX_LOG_RECORD: usize = 64 << 20;
+/// Bytes of commands that one value may batch (a single larger command still goes alone).
+pub const MAX_VALUE_BYTES: usize = 1 << 20;
+/// Commands that one value may batch.
+pub const MAX_VALUE_COMMANDS: usize = 4096;
+/// Partitions of one service.
+pub const MAX_PARTITIONS: u16 = 512;
+/// Requests of one connection that wait in the server before its socket is no longer read.
+pub const MAX_CONNECTION_OUTSTANDING: usize = 1024;
+
+const _: () = assert!(MAX_FRAME_DEFAULT < MAX_FRAME_CEILING);
+const _: () = assert!(MAX_FRAME_CEILING + MAX_VALUE_BYTES < MAX_LOG_RECORD);
+const _: () = assert!(MAX_PARTITIONS < crate::ids::RingId::COUNT);

@@ -1,0 +1,4 @@
+//! Volery's server. `core` is pure: (time, input) → outputs; everything else is its house.
+//! See ARCHITECTURE.md for the rooms and the one direction of flow.
+
+pub mod core;
