@@ -83,8 +83,8 @@ pub enum Operation {
     },
     /// The session ends; a no-op where its epoch is another by then.
     CloseSession,
-    /// A barrier.
-    Sync,
+    /// A barrier; the reply echoes the path.
+    Sync(ByteString),
     /// A client's write, as it was sent.
     Write(Request),
 }
@@ -202,7 +202,10 @@ impl Command {
                 kind::REOPEN_SESSION
             }
             Operation::CloseSession => kind::CLOSE_SESSION,
-            Operation::Sync => kind::SYNC,
+            Operation::Sync(path) => {
+                message.body = path.as_bytes().clone();
+                kind::SYNC
+            }
             Operation::Write(request) => {
                 let mut w = Writer::new();
                 request.write_body(&mut w);
@@ -226,7 +229,9 @@ impl Command {
                 Operation::ReopenSession { password: message.password, timeout_ms }
             }
             kind::CLOSE_SESSION => Operation::CloseSession,
-            kind::SYNC => Operation::Sync,
+            kind::SYNC => Operation::Sync(
+                ByteString::try_from(message.body).map_err(|_| ValueError::Field("path"))?,
+            ),
             kind::WRITE => Operation::Write(
                 Request::decode(message.opcode, message.body)?
                     .filter(Request::is_write)

@@ -71,6 +71,11 @@ impl Writer {
         }
     }
 
+    /// Bytes that are encoded already.
+    pub fn raw(&mut self, encoded: &[u8]) {
+        self.out.put_slice(encoded);
+    }
+
     /// A string.
     pub fn ustring(&mut self, value: &str) {
         self.buffer(Some(value.as_bytes()));

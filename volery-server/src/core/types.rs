@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use bytestring::ByteString;
-use volery_proto::ids::Zxid;
+use volery_proto::ids::{Slot, Zxid};
 use volery_proto::zk::{Acl, Stat};
 
 /// A client connection of this server; never reused while the process lives.
@@ -180,4 +180,33 @@ pub struct Moment {
     pub zxid: Zxid,
     /// max(the value's time, the partitions' last time), Unix milliseconds.
     pub time_ms: i64,
+}
+
+/// The time, handed in with every input.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Now {
+    /// The wall clock, Unix microseconds: it may jump.
+    pub unix_us: u64,
+    /// Since some start, microseconds: it never goes back.
+    pub monotonic_us: u64,
+}
+
+impl Now {
+    /// The wall clock as a slot.
+    #[must_use]
+    pub fn slot(self) -> Slot {
+        Slot::from_unix_us(self.unix_us)
+    }
+
+    /// The wall clock in milliseconds.
+    #[must_use]
+    pub fn unix_ms(self) -> i64 {
+        (self.unix_us / 1000) as i64
+    }
+
+    /// The monotonic clock in milliseconds.
+    #[must_use]
+    pub fn monotonic_ms(self) -> u64 {
+        self.monotonic_us / 1000
+    }
 }

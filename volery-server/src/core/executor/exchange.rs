@@ -1,0 +1,51 @@
+//! Contributions: those that came early, and the outbox of those given. Both are kept by zxid
+//! and apply to that command alone. No time-out ever changes a result. DESIGN section 6.
+//! Called by the partition replica.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use volery_proto::ids::{PartitionId, Zxid};
+
+use crate::core::apply::Contribution;
+
+/// Contributions by the partition that gave them.
+pub(super) type Contributions = BTreeMap<PartitionId, Arc<Contribution>>;
+
+/// The exchange of one partition.
+#[derive(Debug, Default)]
+pub(super) struct Exchange {
+    received: BTreeMap<Zxid, Contributions>,
+    /// Replicated state (left out of digests): whoever replays a command asks for it again.
+    pub(super) outbox: BTreeMap<Zxid, Arc<Contribution>>,
+}
+
+impl Exchange {
+    /// The first counts; all replicas of a partition say the same.
+    pub(super) fn receive(&mut self, zxid: Zxid, from: PartitionId, given: Arc<Contribution>) {
+        self.received.entry(zxid).or_default().entry(from).or_insert(given);
+    }
+
+    pub(super) fn has(&self, zxid: Zxid, from: PartitionId) -> bool {
+        self.received.get(&zxid).is_some_and(|given| given.contains_key(&from))
+    }
+
+    /// The contributions to a command that executes now; older ones are of no use any more.
+    pub(super) fn take(&mut self, zxid: Zxid) -> Contributions {
+        let later = self.received.split_off(&Zxid(zxid.0 + 1));
+        let mut now = std::mem::replace(&mut self.received, later);
+        now.remove(&zxid).unwrap_or_default()
+    }
+
+    pub(super) fn give(&mut self, zxid: Zxid, contribution: Arc<Contribution>) {
+        self.outbox.insert(zxid, contribution);
+    }
+
+    pub(super) fn contributed(&self, zxid: Zxid) -> Option<Arc<Contribution>> {
+        self.outbox.get(&zxid).cloned()
+    }
+
+    pub(super) fn trim(&mut self, below: Zxid) {
+        self.outbox = self.outbox.split_off(&below);
+    }
+}

@@ -1,0 +1,454 @@
+//! The front end: owns this server's client connections and sessions, numbers their commands,
+//! and decides what may be sent when. It executes nothing and looks at no znode.
+//! Called by the server machine; replicas are reached through [`Replicas`]. DESIGN 2, 5, 7.
+//!
+//! ```text
+//! requests → order (may it begin?) → serve (propose, or read at a replica) → results
+//!          → release (may the client see it?) → bytes
+//! ```
+
+mod connection;
+mod handshake;
+mod order;
+mod release;
+mod replicas;
+mod serve;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use volery_proto::command::{Command, CommandFlags, Operation, Origin};
+use volery_proto::ids::{RingId, ServerId, SessionId, Zxid};
+use volery_proto::zk::Id;
+
+use crate::core::auth::AuthConfig;
+use crate::core::session::expiry::Expiry;
+use crate::core::types::{ConnId, Now};
+use connection::{Connection, EventKey, Phase};
+
+pub use connection::ConnectionStats;
+pub use handshake::Handshake;
+pub use order::{Received, decode_request};
+pub use replicas::Replicas;
+
+/// What of the configuration concerns the front end.
+#[derive(Clone, Debug)]
+pub struct FrontEndConfig {
+    /// This server.
+    pub server: ServerId,
+    /// Least session time-out that is granted.
+    pub min_timeout_ms: u32,
+    /// Greatest session time-out that is granted.
+    pub max_timeout_ms: u32,
+    /// Width of an expiry bucket.
+    pub tick_ms: u64,
+    /// How clients authenticate.
+    pub auth: AuthConfig,
+    /// What goes into every command.
+    pub flags: CommandFlags,
+    /// Bytes that may wait for one client's socket; above it, its requests wait.
+    pub max_unsent: usize,
+    /// Events that may wait for one client; above it, it is closed.
+    pub max_events: usize,
+}
+
+/// What the front end wants done for a client.
+#[derive(Debug)]
+pub enum ClientEffect {
+    /// Write these bytes; they hold `replies` answers to requests.
+    Send {
+        /// To whom.
+        conn: ConnId,
+        /// Whole frames.
+        bytes: BytesMut,
+        /// How many requests they answer.
+        replies: u32,
+    },
+    /// Close once everything sent before is written.
+    Close {
+        /// Whom.
+        conn: ConnId,
+    },
+}
+
+/// Whose result a numbered command's is.
+#[derive(Clone, Copy, Debug)]
+enum Waiter {
+    /// Nobody's: the hello, an expiry, the reaper.
+    Nobody,
+    /// The handshake of this connection.
+    Handshake(ConnId),
+    /// This request of this connection.
+    Request(ConnId, u64),
+}
+
+/// The numbering of commands in one ring.
+#[derive(Debug, Default)]
+struct Numbering {
+    /// The number of `waiters[0]`.
+    first: u64,
+    waiters: VecDeque<Option<Waiter>>,
+}
+
+impl Numbering {
+    /// Takes the next number.
+    fn next(&mut self, waiter: Waiter) -> u64 {
+        if self.waiters.is_empty() && self.first == 0 {
+            self.first = 1;
+        }
+        self.waiters.push_back(Some(waiter));
+        self.first + self.waiters.len() as u64 - 1
+    }
+
+    /// Who waits for it; only once.
+    fn take(&mut self, sequence: u64) -> Option<Waiter> {
+        let at = usize::try_from(sequence.checked_sub(self.first)?).ok()?;
+        let waiter = self.waiters.get_mut(at)?.take();
+        while matches!(self.waiters.front(), Some(None)) {
+            self.waiters.pop_front();
+            self.first += 1;
+        }
+        waiter
+    }
+}
+
+/// The front end of one server.
+#[derive(Debug)]
+pub struct FrontEnd {
+    config: FrontEndConfig,
+    /// Zxid of this incarnation's hello, once it is executed.
+    incarnation: Option<Zxid>,
+    /// Indexed by ring.
+    numberings: Vec<Numbering>,
+    connections: BTreeMap<ConnId, Connection>,
+    /// Which connection serves a session here.
+    sessions: BTreeMap<SessionId, ConnId>,
+    expiry: Expiry,
+    map_version: u32,
+    no_identities: Arc<[Id]>,
+    /// Commands for the rings, in order.
+    proposals: Vec<(RingId, Command)>,
+    effects: Vec<ClientEffect>,
+    /// Connections to close, behind everything that is sent.
+    closes: Vec<ConnId>,
+    /// Connections to look at once the batch is through.
+    dirty: Vec<ConnId>,
+    /// Connections whose read or release waits for a replica, or for the clock.
+    blocked: Vec<ConnId>,
+    /// When a reply that the clock holds may go, monotonic microseconds.
+    clock_deadline_us: Option<u64>,
+    session_counter: u16,
+    counters: Counters,
+    /// Latencies since they were last taken: (is it an update, microseconds).
+    latencies: Vec<(bool, u64)>,
+}
+
+/// Counters over all connections, for `srvr` and `mntr`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Counters {
+    /// Requests received.
+    pub received: u64,
+    /// Replies and events sent.
+    pub sent: u64,
+    /// Latencies of requests: number, sum, least and most, microseconds.
+    pub latency: ConnectionStats,
+    /// Requests that wait in this server.
+    pub outstanding: u64,
+}
+
+impl FrontEnd {
+    /// A front end for a service of `rings` rings, ring 0 included.
+    #[must_use]
+    pub fn new(config: FrontEndConfig, rings: usize, map_version: u32) -> FrontEnd {
+        FrontEnd {
+            expiry: Expiry::new(config.tick_ms),
+            config,
+            incarnation: None,
+            numberings: (0..rings).map(|_| Numbering::default()).collect(),
+            connections: BTreeMap::new(),
+            sessions: BTreeMap::new(),
+            map_version,
+            no_identities: Arc::new([]),
+            proposals: Vec::new(),
+            effects: Vec::new(),
+            closes: Vec::new(),
+            dirty: Vec::new(),
+            blocked: Vec::new(),
+            clock_deadline_us: None,
+            session_counter: 0,
+            counters: Counters::default(),
+            latencies: Vec::new(),
+        }
+    }
+
+    /// Proposes the hello that makes this incarnation of the server known to every partition.
+    pub fn begin(&mut self) {
+        let command = Command {
+            origin: Origin { server: self.config.server, ..Origin::default() },
+            session: SessionId(0),
+            epoch: Zxid::ZERO,
+            identities: self.no_identities.clone(),
+            after: Zxid::ZERO,
+            map_version: self.map_version,
+            flags: self.config.flags,
+            operation: Operation::Hello,
+        };
+        self.proposals.push((RingId::GLOBAL, command));
+    }
+
+    /// Whether clients are served: the hello is executed.
+    #[must_use]
+    pub fn serving(&self) -> bool {
+        self.incarnation.is_some()
+    }
+
+    /// The hello was executed.
+    pub fn hello_executed(&mut self, zxid: Zxid) {
+        self.incarnation.get_or_insert(zxid);
+    }
+
+    /// This incarnation, if it is known.
+    #[must_use]
+    pub fn incarnation(&self) -> Option<Zxid> {
+        self.incarnation
+    }
+
+    /// A client connected.
+    pub fn opened(&mut self, conn: ConnId, peer: SocketAddr, now: Now) {
+        let connection = Connection::new(conn, peer, now.monotonic_us, now.unix_ms());
+        self.connections.insert(conn, connection);
+    }
+
+    /// A client's connection is gone. What it asked for and was not proposed is forgotten, but
+    /// for the end of its session.
+    pub fn closed(&mut self, conn: ConnId, replicas: &mut Replicas<'_>) {
+        let Some(connection) = self.connections.remove(&conn) else { return };
+        self.counters.outstanding -= connection.queue.len() as u64;
+        for partition in connection.watched {
+            replicas.partition(partition).drop_connection(conn);
+        }
+        if self.sessions.get(&connection.session) == Some(&conn) {
+            self.sessions.remove(&connection.session);
+            let asked_to_close = connection.queue.iter().skip(connection.begun).any(|item| {
+                matches!(&item.state, connection::State::Queued(connection::Work::Ordered(
+                    Operation::CloseSession)))
+            });
+            if asked_to_close {
+                self.close_session(connection.session, connection.epoch, connection.frontier);
+            }
+        }
+    }
+
+    /// Some of the bytes handed out are on their way to the client.
+    pub fn written(&mut self, conn: ConnId, bytes: usize) {
+        if let Some(connection) = self.connections.get_mut(&conn) {
+            let was = connection.unsent;
+            connection.unsent = was.saturating_sub(bytes);
+            if was > self.config.max_unsent && connection.unsent <= self.config.max_unsent {
+                self.mark(conn);
+            }
+        }
+    }
+
+    /// Numbers a command and hands it to its ring.
+    fn propose(&mut self, ring: RingId, waiter: Waiter, mut command: Command) {
+        let incarnation = self.incarnation.unwrap_or_default();
+        let sequence = self.numberings[usize::from(ring.0)].next(waiter);
+        command.origin = Origin { server: self.config.server, incarnation, sequence };
+        self.proposals.push((ring, command));
+    }
+
+    fn command(&self, session: SessionId, epoch: Zxid, after: Zxid, op: Operation) -> Command {
+        Command {
+            origin: Origin::default(),
+            session,
+            epoch,
+            identities: self.no_identities.clone(),
+            after,
+            map_version: self.map_version,
+            flags: self.config.flags,
+            operation: op,
+        }
+    }
+
+    /// A write that no client asked for: the reaper's deletes.
+    pub fn propose_own(&mut self, ring: RingId, operation: Operation) {
+        let command = self.command(SessionId(0), Zxid::ZERO, Zxid::ZERO, operation);
+        self.propose(ring, Waiter::Nobody, command);
+    }
+
+    fn close_session(&mut self, session: SessionId, epoch: Zxid, after: Zxid) {
+        let command = self.command(session, epoch, after.max(epoch), Operation::CloseSession);
+        self.propose(RingId::GLOBAL, Waiter::Nobody, command);
+    }
+
+    /// Proposes the closing of the sessions that were not heard for their time-out. Returns them.
+    pub fn expire(&mut self, now: Now) -> Vec<SessionId> {
+        if !self.serving() {
+            return Vec::new();
+        }
+        let expired = self.expiry.expired(now.monotonic_ms());
+        for (session, epoch) in &expired {
+            self.close_session(*session, *epoch, Zxid::ZERO);
+        }
+        expired.into_iter().map(|(session, _)| session).collect()
+    }
+
+    /// A session was opened or re-opened somewhere: its time begins.
+    pub fn session_opened(&mut self, session: SessionId, epoch: Zxid, timeout_ms: u32, now: Now) {
+        self.expiry.track(session, epoch, timeout_ms, now.monotonic_ms());
+    }
+
+    /// A session ended: its connection, unless it asked for it itself, is closed.
+    pub fn session_ended(&mut self, session: SessionId) {
+        self.expiry.forget(session);
+        let Some(conn) = self.sessions.get(&session).copied() else { return };
+        let Some(connection) = self.connections.get_mut(&conn) else { return };
+        let own = connection.queue.iter().any(|item| {
+            item.opcode == volery_proto::zk::OpCode::CloseSession as i32
+        });
+        if !own {
+            connection.phase = Phase::Closing;
+            self.closes.push(conn);
+        }
+    }
+
+    /// A watch fired for a connection.
+    pub fn event(
+        &mut self,
+        conn: ConnId,
+        zxid: Zxid,
+        rank: u64,
+        event: volery_proto::zk::WatcherEvent,
+    ) {
+        let Some(connection) = self.connections.get_mut(&conn) else { return };
+        if connection.events.len() >= self.config.max_events {
+            connection.phase = Phase::Closing;
+            self.closes.push(conn);
+            return;
+        }
+        let key = EventKey { zxid, rank, path: event.path.to_string() };
+        connection.events.insert(key, event);
+        self.mark(conn);
+    }
+
+    /// Puts a connection on the list of those to look at after the batch.
+    fn mark(&mut self, conn: ConnId) {
+        if let Some(connection) = self.connections.get_mut(&conn) {
+            if !std::mem::replace(&mut connection.dirty, true) {
+                self.dirty.push(conn);
+            }
+        }
+    }
+
+    /// Commands that wait for their rings.
+    pub fn take_proposals(&mut self) -> Vec<(RingId, Command)> {
+        std::mem::take(&mut self.proposals)
+    }
+
+    /// Looks at every connection that something happened to, and hands out what may be sent.
+    pub fn settle(&mut self, replicas: &mut Replicas<'_>, now: Now) -> Vec<ClientEffect> {
+        let blocked = std::mem::take(&mut self.blocked);
+        for conn in blocked {
+            self.mark(conn);
+        }
+        self.clock_deadline_us = None;
+        for conn in std::mem::take(&mut self.dirty) {
+            if let Some(connection) = self.connections.get_mut(&conn) {
+                connection.dirty = false;
+                self.pump(conn, replicas, now);
+                self.release(conn, replicas, now);
+                self.flush(conn);
+            }
+        }
+        let closes = std::mem::take(&mut self.closes);
+        self.effects.extend(closes.into_iter().map(|conn| ClientEffect::Close { conn }));
+        std::mem::take(&mut self.effects)
+    }
+
+    fn flush(&mut self, conn: ConnId) {
+        let Some(connection) = self.connections.get_mut(&conn) else { return };
+        if !connection.out.is_empty() {
+            let bytes = connection.out.split();
+            connection.unsent += bytes.len();
+            let replies = std::mem::take(&mut connection.replies);
+            self.effects.push(ClientEffect::Send { conn, bytes, replies });
+        }
+    }
+
+    /// When something is to be done without an input, monotonic microseconds.
+    #[must_use]
+    pub fn next_deadline_us(&self) -> Option<u64> {
+        let expiry = self.expiry.next_deadline_ms().map(|ms| ms.saturating_mul(1000));
+        expiry.into_iter().chain(self.clock_deadline_us).min()
+    }
+
+    /// Latencies since the last call: (is it an update, microseconds).
+    pub fn take_latencies(&mut self) -> Vec<(bool, u64)> {
+        std::mem::take(&mut self.latencies)
+    }
+
+    /// Counters over all connections.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// Every connection, for the status words.
+    pub fn connections(&self) -> impl Iterator<Item = ConnectionView> + '_ {
+        self.connections.values().map(|c| ConnectionView {
+            peer: c.peer,
+            session: c.session,
+            timeout_ms: c.timeout_ms,
+            queued: c.queue.len(),
+            established_unix_ms: c.established_unix_ms,
+            stats: c.stats,
+            conn: c.id,
+        })
+    }
+
+    /// Sessions by expiry bucket (monotonic milliseconds), for `dump`.
+    #[must_use]
+    pub fn expiry_buckets(&self) -> BTreeMap<u64, Vec<SessionId>> {
+        self.expiry.buckets()
+    }
+
+    /// `srst`.
+    pub fn reset_counters(&mut self) {
+        let outstanding = self.counters.outstanding;
+        self.counters = Counters { outstanding, ..Counters::default() };
+    }
+
+    /// `crst`.
+    pub fn reset_connections(&mut self) {
+        for connection in self.connections.values_mut() {
+            connection.stats = ConnectionStats::default();
+        }
+    }
+}
+
+/// One connection as the status words show it.
+#[derive(Clone, Debug)]
+pub struct ConnectionView {
+    /// Its number here.
+    pub conn: ConnId,
+    /// The client's address.
+    pub peer: SocketAddr,
+    /// Its session, 0 before the handshake.
+    pub session: SessionId,
+    /// Negotiated.
+    pub timeout_ms: u32,
+    /// Requests that wait.
+    pub queued: usize,
+    /// When it was accepted, Unix milliseconds.
+    pub established_unix_ms: i64,
+    /// Its counters.
+    pub stats: ConnectionStats,
+}
+
+/// Sixteen bytes of zeros: the password of no session.
+fn no_password() -> Bytes {
+    Bytes::from_static(&[0; 16])
+}

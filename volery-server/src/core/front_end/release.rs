@@ -1,0 +1,153 @@
+//! What may a client be told, and in which order? Replies in the order of their requests, events
+//! by zxid between them, nothing before every partition that could still have something older
+//! for this session is executed through it. DESIGN section 7, "release rule".
+
+use volery_proto::ids::Zxid;
+use volery_proto::jute::{Jute, Writer};
+use volery_proto::zk::ReplyHeader;
+
+use super::connection::{Connection, Phase, State};
+use super::serve::write_event;
+use super::{FrontEnd, Replicas, order};
+use crate::core::oracle::Destination;
+use crate::core::types::{ConnId, Now};
+
+/// A reply waits this long at most for the clock to pass its slot, in microseconds: slots that
+/// once ran ahead must not slow the service down.
+const CLOCK_WAIT_US: u64 = 5000;
+
+/// What stops a message.
+enum Held {
+    No,
+    /// A replica is behind; the demand for it is made.
+    Replica,
+    /// Until this clock time (slot).
+    Clock(u64),
+}
+
+impl Connection {
+    /// Whether a message with `zxid` may go out.
+    fn held(&mut self, zxid: Zxid, by_clock: bool, replicas: &mut Replicas<'_>, now: Now) -> Held {
+        let ahead = zxid.slot().0.saturating_sub(now.slot().0);
+        if by_clock && ahead > 0 && ahead <= CLOCK_WAIT_US {
+            return Held::Clock(ahead);
+        }
+        if zxid <= replicas.least_position() {
+            return Held::No;
+        }
+        let conn = self.id;
+        self.watched.retain(|partition| replicas.partition(*partition).watches_for(conn));
+        let mut behind = Vec::new();
+        for partition in &self.watched {
+            if replicas.position(*partition) < zxid {
+                behind.push(*partition);
+            }
+        }
+        for item in self.queue.iter().take(self.begun) {
+            match &item.destination {
+                None => {}
+                Some(Destination::One(p)) if replicas.position(*p) < zxid => behind.push(*p),
+                Some(Destination::One(_)) => {}
+                Some(Destination::Several(several)) => {
+                    behind.extend(several.iter().filter(|p| replicas.position(**p) < zxid));
+                }
+                Some(Destination::All) => {
+                    let all = replicas.map().partitions();
+                    behind.extend(all.filter(|p| replicas.position(*p) < zxid));
+                }
+            }
+        }
+        if behind.is_empty() {
+            return Held::No;
+        }
+        for partition in behind {
+            replicas.wait_for(partition, zxid);
+        }
+        Held::Replica
+    }
+
+    /// The zxid of the next message, whether it is an event, and whether the clock may hold it.
+    fn next_message(&self) -> Option<(Zxid, bool, bool)> {
+        let reply = match self.queue.front().map(|item| &item.state) {
+            Some(State::Done(reply)) => Some((reply.zxid, reply.by_clock)),
+            _ => None,
+        };
+        let event = self.events.first_key_value().map(|(key, _)| key.zxid);
+        match (event, reply) {
+            // Events of one zxid go before the reply: the writer hears of its own write first.
+            (Some(event), Some((zxid, by_clock))) if event > zxid => Some((zxid, false, by_clock)),
+            (Some(event), _) => Some((event, true, false)),
+            (None, Some((zxid, by_clock))) => Some((zxid, false, by_clock)),
+            (None, None) => None,
+        }
+    }
+
+    fn send_event(&mut self) {
+        let Some((key, event)) = self.events.pop_first() else { return };
+        self.observe(key.zxid);
+        let mut w = Writer::append_to(std::mem::take(&mut self.out));
+        write_event(&mut w, key.zxid.as_i64(), &event);
+        self.out = w.into_inner();
+        self.stats.sent += 1;
+    }
+}
+
+impl FrontEnd {
+    /// Writes out everything that a client may be told by now.
+    pub(super) fn release(&mut self, conn: ConnId, replicas: &mut Replicas<'_>, now: Now) {
+        let Some(connection) = self.connections.get_mut(&conn) else { return };
+        while connection.phase == Phase::Open {
+            let Some((zxid, is_event, by_clock)) = connection.next_message() else { return };
+            match connection.held(zxid, by_clock, replicas, now) {
+                Held::No => {}
+                Held::Replica => {
+                    self.blocked.push(conn);
+                    return;
+                }
+                Held::Clock(ahead) => {
+                    let at = now.monotonic_us + ahead;
+                    let deadline = self.clock_deadline_us.get_or_insert(at);
+                    *deadline = (*deadline).min(at);
+                    self.blocked.push(conn);
+                    return;
+                }
+            }
+            if is_event {
+                connection.send_event();
+                self.counters.sent += 1;
+                continue;
+            }
+            let Some(item) = connection.queue.pop_front() else { return };
+            connection.first += 1;
+            connection.begun -= 1;
+            let State::Done(reply) = item.state else { return };
+            connection.told = connection.told.max(reply.zxid);
+            let zxid = if reply.hide_zxid { 0 } else { connection.told.as_i64() };
+            let mut w = Writer::append_to(std::mem::take(&mut connection.out));
+            // ZooKeeper hard-wires the ping's xid; every client sends it that way.
+            w.raw(&reply.before);
+            w.frame(|w| {
+                ReplyHeader { xid: item.xid, zxid, err: reply.err }.write(w);
+                w.raw(&reply.body);
+            });
+            connection.out = w.into_inner();
+            connection.replies += 1;
+            let latency = now.monotonic_us.saturating_sub(item.arrived_us);
+            let stats = &mut connection.stats;
+            stats.sent += 1;
+            stats.last_opcode = Some(item.opcode);
+            stats.last_xid = i64::from(item.xid);
+            stats.last_zxid = reply.zxid;
+            stats.last_reply_us = now.monotonic_us;
+            stats.latency(latency);
+            self.counters.sent += 1;
+            self.counters.outstanding -= 1;
+            self.counters.latency.latency(latency);
+            self.latencies.push((order::is_update(item.opcode), latency));
+            if reply.close {
+                connection.phase = Phase::Closing;
+                self.closes.push(conn);
+            }
+        }
+    }
+}
