@@ -3,4 +3,9 @@
 
 pub mod apply;
 pub mod auth;
+pub mod read;
 pub mod types;
+pub mod watch;
+
+#[cfg(test)]
+mod test_tree;
