@@ -14,7 +14,12 @@ pub const MAX_VALUE_COMMANDS: usize = 4096;
 pub const MAX_PARTITIONS: u16 = 512;
 /// Requests of one connection that wait in the server before its socket is no longer read.
 pub const MAX_CONNECTION_OUTSTANDING: usize = 1024;
+/// Longest encoded contribution, in bytes. A multi is one frame, and the shortest operation (17
+/// bytes and its path) asks for two znodes and a name, below 300 bytes and three times its path:
+/// no command that fits a frame reaches this. It must not, as nothing runs without it.
+pub const MAX_CONTRIBUTION_BYTES: usize = 20 * MAX_FRAME_CEILING;
 
+const _: () = assert!(MAX_CONTRIBUTION_BYTES / MAX_FRAME_CEILING >= 300 / 17 + 2);
 const _: () = assert!(MAX_FRAME_DEFAULT < MAX_FRAME_CEILING);
 const _: () = assert!(MAX_FRAME_CEILING + MAX_VALUE_BYTES < MAX_LOG_RECORD);
 const _: () = assert!(MAX_PARTITIONS < crate::ids::RingId::COUNT);
