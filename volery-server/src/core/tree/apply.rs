@@ -62,8 +62,9 @@ impl Tree {
             return Ok(NONE);
         }
         let (parent_path, name) = path::split(path).ok_or("a path starts with /")?;
-        if name.is_empty() || name.len() > NAME_MAX {
-            return Err("the name is empty or too long");
+        // A path that starts with two slashes splits into "/" and a name as well.
+        if name.is_empty() || name.len() > NAME_MAX || path.starts_with("//") {
+            return Err("a name is empty or too long");
         }
         let parent = self.parent_for_create(parent_path, part)?;
         if let Some(slot) = self.child(parent, name) {

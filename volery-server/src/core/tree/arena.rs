@@ -33,14 +33,16 @@ struct Page<T> {
 #[derive(Debug)]
 pub(super) struct Arena<T> {
     pages: Vec<Option<Page<T>>>,
-    /// Pages with a free cell, dropped ones included. The lowest is filled first.
+    /// Pages with a free cell. The lowest is filled first.
     roomy: BTreeSet<u32>,
+    /// Numbers of pages that were dropped.
+    dropped: BTreeSet<u32>,
     live: usize,
 }
 
 impl<T> Arena<T> {
     pub(super) fn new() -> Arena<T> {
-        Arena { pages: Vec::new(), roomy: BTreeSet::new(), live: 0 }
+        Arena { pages: Vec::new(), roomy: BTreeSet::new(), dropped: BTreeSet::new(), live: 0 }
     }
 
     /// Cells in use.
@@ -83,12 +85,7 @@ impl<T> Arena<T> {
     pub(super) fn insert(&mut self, value: T) -> Option<u32> {
         let number = match self.roomy.first() {
             Some(number) => *number,
-            None => {
-                let number = u32::try_from(self.pages.len()).ok().filter(|n| *n < PAGES_MAX)?;
-                self.pages.push(None);
-                self.roomy.insert(number);
-                number
-            }
+            None => self.admit_page()?,
         };
         let page = self.pages.get_mut(number as usize)?.get_or_insert_with(|| Page {
             cells: Vec::with_capacity(PAGE as usize),
@@ -115,6 +112,19 @@ impl<T> Arena<T> {
         Some((number << PAGE_BITS) | at)
     }
 
+    fn admit_page(&mut self) -> Option<u32> {
+        let number = match self.dropped.pop_first() {
+            Some(number) => number,
+            None => {
+                let number = u32::try_from(self.pages.len()).ok().filter(|n| *n < PAGES_MAX)?;
+                self.pages.push(None);
+                number
+            }
+        };
+        self.roomy.insert(number);
+        Some(number)
+    }
+
     /// Empties a slot; its number is reused.
     pub(super) fn remove(&mut self, slot: u32) -> Option<T> {
         let number = slot >> PAGE_BITS;
@@ -133,6 +143,8 @@ impl<T> Arena<T> {
         // An empty page goes, unless it is the only one with room: the next insert wants one.
         if page.live == 0 && self.roomy.len() > 1 {
             *holder = None;
+            self.roomy.remove(&number);
+            self.dropped.insert(number);
         }
         match old {
             Cell::Used(value) => Some(value),
@@ -171,6 +183,7 @@ impl<T> IndexMut<u32> for Arena<T> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)] // A test fails by its panic.
 mod tests {
     use super::*;
 

@@ -72,6 +72,8 @@ fn impossible_changes_are_refused() {
         (create("/"), Part::WHOLE),
         (create(""), Part::WHOLE),
         (create("x"), Part::WHOLE),
+        (create("//x"), Part::WHOLE),
+        (create("/zookeeper/"), Part::WHOLE),
         (create("/border/a//b"), NODE),
         (create("/border"), ENTRY),
         (delete("/"), NODE),
