@@ -1,0 +1,120 @@
+//! One znode in memory: 72 bytes inline, one allocation for name and data, and an extra record
+//! for the few that have (had) children or a setACL. Never links to other nodes but its parent.
+//! Used by every part of the tree.
+
+use super::arena::{Cell, NONE};
+use super::children::Children;
+
+/// Longest name in bytes; above any frame (`MAX_FRAME_CEILING`), so no client can reach it.
+pub(super) const NAME_MAX: usize = (1 << NAME_BITS) - 1;
+
+const NAME_BITS: u32 = 25;
+const NAME_MASK: u32 = (1 << NAME_BITS) - 1;
+
+/// A znode of this partition.
+pub(super) const OWNED: u32 = 1 << 31;
+/// A child of an owned znode that belongs to another partition.
+pub(super) const ENTRY: u32 = 1 << 30;
+/// The data is null, which is not the same as empty.
+pub(super) const NULL: u32 = 1 << 29;
+
+/// A slot of the tree. Neither OWNED nor ENTRY: a connector on the way to something local.
+#[derive(Debug)]
+pub(super) struct Node {
+    pub(super) czxid: u64,
+    pub(super) mzxid: u64,
+    pub(super) ctime_ms: i64,
+    pub(super) mtime_ms: i64,
+    /// The name, then the data.
+    bytes: Box<[u8]>,
+    /// Length of the name, and the flags.
+    head: u32,
+    pub(super) version: i32,
+    /// In the ACL table; `NONE` unless owned.
+    pub(super) acl: u32,
+    /// In the table of owners.
+    pub(super) owner: u32,
+    /// `NONE` for the root.
+    pub(super) parent: u32,
+    /// In the arena of extras; `NONE` where there is none.
+    pub(super) extra: u32,
+}
+
+/// What only some nodes have. Without it: pzxid = czxid, the rest 0, no children.
+#[derive(Debug, Default)]
+pub(super) struct Extra {
+    pub(super) pzxid: u64,
+    /// Zxid of the last setACL: not in the Stat, but a change that reads must not go back over.
+    pub(super) acl_zxid: u64,
+    /// Raw: creates of children, ever.
+    pub(super) cversion: i32,
+    pub(super) aversion: i32,
+    pub(super) children: Children,
+}
+
+const _: () = assert!(size_of::<Cell<Node>>() == 72);
+const _: () = assert!(size_of::<Cell<Extra>>() <= 72);
+
+impl Node {
+    /// A node with this name (at most `NAME_MAX` bytes), flags and data, everything else zero.
+    pub(super) fn new(name: &[u8], flags: u32, data: Option<&[u8]>, parent: u32) -> Node {
+        let flags = if data.is_none() { flags | NULL } else { flags & !NULL };
+        Node {
+            czxid: 0,
+            mzxid: 0,
+            ctime_ms: 0,
+            mtime_ms: 0,
+            bytes: joined(name, data.unwrap_or_default()),
+            head: flags | name.len() as u32,
+            version: 0,
+            acl: NONE,
+            owner: 0,
+            parent,
+            extra: NONE,
+        }
+    }
+
+    pub(super) fn has(&self, flags: u32) -> bool {
+        self.head & flags != 0
+    }
+
+    /// Whether it is neither owned nor an entry.
+    pub(super) fn is_connector(&self) -> bool {
+        !self.has(OWNED | ENTRY)
+    }
+
+    pub(super) fn name(&self) -> &[u8] {
+        &self.bytes[..(self.head & NAME_MASK) as usize]
+    }
+
+    /// The name is UTF-8: it came from a path, or the loader has checked it.
+    pub(super) fn name_str(&self) -> &str {
+        str::from_utf8(self.name()).unwrap_or_default()
+    }
+
+    pub(super) fn data(&self) -> Option<&[u8]> {
+        if self.has(NULL) { None } else { Some(&self.bytes[(self.head & NAME_MASK) as usize..]) }
+    }
+
+    pub(super) fn data_len(&self) -> usize {
+        self.bytes.len() - (self.head & NAME_MASK) as usize
+    }
+
+    pub(super) fn set_data(&mut self, data: Option<&[u8]>) {
+        let bytes = data.unwrap_or_default();
+        let name_len = (self.head & NAME_MASK) as usize;
+        if self.bytes.len() == name_len + bytes.len() {
+            self.bytes[name_len..].copy_from_slice(bytes);
+        } else {
+            self.bytes = joined(&self.bytes[..name_len], bytes);
+        }
+        self.head = if data.is_none() { self.head | NULL } else { self.head & !NULL };
+    }
+}
+
+fn joined(name: &[u8], data: &[u8]) -> Box<[u8]> {
+    let mut bytes = Vec::with_capacity(name.len() + data.len());
+    bytes.extend_from_slice(name);
+    bytes.extend_from_slice(data);
+    bytes.into_boxed_slice()
+}
