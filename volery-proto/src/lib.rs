@@ -7,6 +7,7 @@ pub mod ids;
 pub mod jute;
 pub mod limits;
 pub mod path;
+pub mod ring;
 pub mod zk;
 
 /// Messages generated from `proto/*.proto` at build time.

@@ -1,0 +1,217 @@
+//! One ring: Ring Paxos as a pure state machine. DESIGN sections 3 and 4; U-Ring Paxos.
+//! It never reads a clock, a disk or a socket, and never decides what a command means.
+//! Driven by `node/`: every event goes in with the time, and effects come out into a `Vec`.
+//!
+//! ```text
+//!   propose, request_skip ──► waiting ── flush ──► Phase 2 ──► Append ──► (log) ── durable ──┐
+//!                                        │  window │  Send Accept ──► next on the path       │
+//!   handle_message ◄── peers             │         ▼                                         ▼
+//!     Prepare/Promise  election ─────────┘      store (instances in memory) ◄────── own vote │
+//!     Accept/Votes     acceptor ──► Append,     │                                            │
+//!     Decision         learner  ──► Decided     └──► a majority of votes: Send Decision ◄────┘
+//!     CatchUp/Learned  learner  ──► Decided            │
+//!     Rejoin           rejoin                          └──► Decided, in instance order, once
+//!   tick, suspect, restored ──► election, resend, catch-up        Fatal: the process must end
+//! ```
+//!
+//! How to drive it: `Ring::new`, `start_at` (the snapshot's cursor), `start`; then per event its
+//! verb, and `flush` once after a batch of events. Effects are carried out in their order; after a
+//! sync of the log `durable` is called with the highest number synced.
+
+mod acceptor;
+mod check;
+mod coordinator;
+mod effect;
+mod layout;
+mod learner;
+mod message;
+mod record;
+mod store;
+#[cfg(test)]
+mod tests;
+mod trim;
+mod weight;
+
+use volery_proto::command::Command;
+use volery_proto::ids::{Ballot, Instance, Slot};
+
+pub use effect::{Effect, Now, RingConfig, RingError};
+pub use message::{Promise, Proposed, RingMessage};
+pub use record::{LogRecordBody, RecoveredRing};
+
+use acceptor::Acceptor;
+use coordinator::Coordinator;
+use layout::Layout;
+use learner::Learner;
+use store::Store;
+
+/// One ring at one server: acceptor, learner and, where it leads, coordinator.
+#[derive(Debug)]
+pub struct Ring {
+    config: RingConfig,
+    layout: Layout,
+    store: Store,
+    acceptor: Acceptor,
+    learner: Learner,
+    coordinator: Coordinator,
+    failed: bool,
+}
+
+impl Ring {
+    /// A ring as the log left it. Nothing is delivered or sent before `start`.
+    ///
+    /// # Errors
+    /// The log contradicts itself.
+    pub fn new(config: RingConfig, recovered: RecoveredRing) -> Result<Ring, RingError> {
+        let layout = Layout::new(&config);
+        let mut ring = Ring {
+            layout,
+            store: Store::default(),
+            acceptor: Acceptor::new(&recovered),
+            learner: Learner::new(recovered.trim),
+            coordinator: Coordinator::default(),
+            failed: false,
+            config,
+        };
+        ring.store.forget_below(recovered.trim.0);
+        for (instance, held) in recovered.accepted {
+            let ballot = held.ballot;
+            let decided = instance < recovered.decided || ring.layout.alone();
+            if let Some(cell) = ring.store.hold(instance, held) {
+                cell.decided = decided.then_some(ballot);
+            }
+        }
+        ring.check_recovered()?;
+        Ok(ring)
+    }
+
+    /// The learner begins at a snapshot's cursor: decided values below it are not delivered again.
+    /// Before `start`; afterwards it is `install`.
+    ///
+    /// # Errors
+    /// The log begins above the cursor, or contradicts it.
+    pub fn start_at(&mut self, instance: Instance, position: Slot) -> Result<(), RingError> {
+        self.check_cursor(instance, position)?;
+        self.learner.jump(instance, position);
+        self.forget();
+        Ok(())
+    }
+
+    /// Delivers what the log knows to be decided, and begins to take part.
+    pub fn start(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        self.deliver(effects);
+        if self.layout.alone() && !self.acceptor.lost {
+            let ballot = self.next_ballot();
+            self.promise_own(ballot, effects);
+            self.lead(ballot, effects);
+        }
+        let _ = now;
+    }
+
+    /// A fetched snapshot with this cursor is installed: goes on from there.
+    pub fn install(
+        &mut self,
+        instance: Instance,
+        position: Slot,
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) {
+        if self.learner.jump(instance, position) {
+            self.forget();
+            self.deliver(effects);
+        }
+        let _ = now;
+    }
+
+    /// The log has synced every append up to `number`: votes count from here on.
+    pub fn durable(&mut self, number: u64, effects: &mut Vec<Effect>) {
+        self.acceptor.durable = self.acceptor.durable.max(number);
+        self.count_durable(effects);
+    }
+
+    /// Queues commands, in order. False (nothing queued): this server does not coordinate.
+    pub fn propose(&mut self, commands: Vec<Command>) -> bool {
+        if !self.is_coordinator() {
+            return false;
+        }
+        self.coordinator.waiting.extend(commands);
+        true
+    }
+
+    /// Somebody waits for this ring to pass `through`; the highest demand is remembered.
+    pub fn request_skip(&mut self, through: Slot) {
+        self.coordinator.demanded = self.coordinator.demanded.max(through);
+    }
+
+    /// Whether this server orders commands.
+    #[must_use]
+    pub fn is_coordinator(&self) -> bool {
+        self.coordinator.ballot.is_some()
+    }
+
+    /// Whether `flush` would have room for a value.
+    #[must_use]
+    pub fn can_propose(&self) -> bool {
+        self.is_coordinator() && self.in_flight() < self.config.window
+    }
+
+    /// Whether commands wait for room.
+    #[must_use]
+    pub fn has_waiting(&self) -> bool {
+        !self.coordinator.waiting.is_empty()
+    }
+
+    /// Commands that wait for room.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.coordinator.waiting.len()
+    }
+
+    /// The highest slot that was ever demanded.
+    #[must_use]
+    pub fn demanded(&self) -> Slot {
+        self.coordinator.demanded
+    }
+
+    /// Instances proposed here and not yet decided.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        let open = self.coordinator.next.0.saturating_sub(self.learner.next.0);
+        if self.is_coordinator() { usize::try_from(open).unwrap_or(usize::MAX) } else { 0 }
+    }
+
+    /// The ring's position after everything proposed here.
+    #[must_use]
+    pub fn proposed_position(&self) -> Slot {
+        self.coordinator.proposed.max(self.learner.position)
+    }
+
+    /// The ring's position after everything decided and delivered.
+    #[must_use]
+    pub fn position(&self) -> Slot {
+        self.learner.position
+    }
+
+    /// The learner's cursor: the next instance to deliver, and the position before it.
+    #[must_use]
+    pub fn cursor(&self) -> (Instance, Slot) {
+        (self.learner.next, self.learner.position)
+    }
+
+    /// The ballot that this acceptor has promised.
+    #[must_use]
+    pub fn promised(&self) -> Ballot {
+        self.acceptor.promised
+    }
+
+    /// Whether this acceptor has lost its memory and does not vote yet.
+    #[must_use]
+    pub fn is_memory_lost(&self) -> bool {
+        self.acceptor.lost
+    }
+
+    fn fail(&mut self, error: RingError, effects: &mut Vec<Effect>) {
+        self.failed = true;
+        effects.push(Effect::Fatal(error));
+    }
+}

@@ -1,0 +1,162 @@
+//! The log records of a ring: how they are written, and what a start reads back from them.
+//! Reads no file: the storage hands in the records of one ring in log order.
+//! Called by the acceptor (write) and by the house at its start (recover).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use volery_proto::command::Value;
+use volery_proto::ids::{Ballot, Instance, RingId, ServerId, Slot};
+use volery_proto::ring::encode_record;
+use volery_proto::wire;
+
+use super::effect::RingError;
+use super::store::{Held, Payload};
+
+pub use wire::log_record::Body as LogRecordBody;
+
+/// An accepted value as a record, and the value's bytes as the record's tail: one buffer for both.
+pub(super) fn accepted(
+    ring: RingId,
+    instance: Instance,
+    ballot: Ballot,
+    decided: Instance,
+    value: Bytes,
+) -> (Bytes, Bytes) {
+    let length = value.len();
+    let body = LogRecordBody::Accepted(wire::Accepted {
+        instance: instance.0,
+        ballot: ballot.to_u64(),
+        decided: decided.0,
+        value,
+    });
+    let record = encode(ring, body);
+    // Fields are written in the order of their tags and `value` is the last one of the last.
+    let tail = record.slice(record.len() - length..);
+    (record, tail)
+}
+
+/// What an acceptor promised.
+pub(super) fn promise(ring: RingId, ballot: Ballot, lost: bool, rejoins: &Rejoins) -> Bytes {
+    let rejoins = rejoins_to_wire(rejoins);
+    let body = LogRecordBody::Promise(wire::Promise { ballot: ballot.to_u64(), lost, rejoins });
+    encode(ring, body)
+}
+
+/// Where the log begins.
+pub(super) fn trim(ring: RingId, instance: Instance, position: Slot, ballot: Ballot) -> Bytes {
+    let body = LogRecordBody::Trim(wire::Trim {
+        instance: instance.0,
+        position: position.0,
+        ballot: ballot.to_u64(),
+    });
+    encode(ring, body)
+}
+
+fn encode(ring: RingId, body: LogRecordBody) -> Bytes {
+    encode_record(&wire::LogRecord { ring: u32::from(ring.0), body: Some(body) })
+}
+
+/// Per member that lost its memory, the ballot from which its promises count again.
+pub(super) type Rejoins = BTreeMap<ServerId, Ballot>;
+
+pub(super) fn rejoins_to_wire(rejoins: &Rejoins) -> Vec<wire::Rejoin> {
+    rejoins
+        .iter()
+        .map(|(server, ballot)| wire::Rejoin {
+            server: u32::from(server.0),
+            ballot: ballot.to_u64(),
+        })
+        .collect()
+}
+
+/// `None` where a field is out of its range.
+pub(super) fn rejoins_from_wire(rejoins: &[wire::Rejoin]) -> Option<Rejoins> {
+    rejoins
+        .iter()
+        .map(|r| Some((ServerId(u8::try_from(r.server).ok()?), Ballot::from_u64(r.ballot)?)))
+        .collect()
+}
+
+/// What the log says of one ring.
+#[derive(Debug, Default)]
+pub struct RecoveredRing {
+    pub(super) ring: RingId,
+    pub(super) trim: (Instance, Slot),
+    pub(super) promised: Ballot,
+    pub(super) decided: Instance,
+    pub(super) accepted: BTreeMap<Instance, Held>,
+    pub(super) lost: bool,
+    pub(super) rejoins: Rejoins,
+}
+
+impl RecoveredRing {
+    /// Nothing in the log yet.
+    #[must_use]
+    pub fn new(ring: RingId) -> RecoveredRing {
+        RecoveredRing { ring, ..RecoveredRing::default() }
+    }
+
+    /// The storage found an empty directory under a known id, or cut the log's tail where a
+    /// synced record may have stood: the acceptor has lost its memory. DESIGN section 3.
+    pub fn memory_lost(&mut self) {
+        self.lost = true;
+    }
+
+    /// Takes one record, in log order.
+    ///
+    /// # Errors
+    /// The record makes no sense: the log is damaged, or of another version.
+    pub fn record(&mut self, body: LogRecordBody) -> Result<(), RingError> {
+        match body {
+            LogRecordBody::Accepted(accepted) => self.accepted(accepted),
+            LogRecordBody::Promise(promise) => {
+                self.promised = self.promised.max(self.ballot(promise.ballot)?);
+                self.lost = promise.lost;
+                self.rejoins = rejoins_from_wire(&promise.rejoins)
+                    .ok_or_else(|| self.broken("a damaged rejoin in the log"))?;
+                Ok(())
+            }
+            LogRecordBody::Trim(trim) => {
+                self.promised = self.promised.max(self.ballot(trim.ballot)?);
+                if trim.instance >= self.trim.0.0 {
+                    self.trim = (Instance(trim.instance), Slot(trim.position));
+                    self.accepted = self.accepted.split_off(&self.trim.0);
+                    self.decided = self.decided.max(self.trim.0);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn accepted(&mut self, record: wire::Accepted) -> Result<(), RingError> {
+        let instance = Instance(record.instance);
+        let ballot = self.ballot(record.ballot)?;
+        self.promised = self.promised.max(ballot);
+        self.decided = self.decided.max(Instance(record.decided));
+        let stale = self.accepted.get(&instance).is_some_and(|held| held.ballot > ballot);
+        if instance < self.trim.0 || stale {
+            return Ok(());
+        }
+        let payload = decode(self.ring, instance, record.value)?;
+        self.accepted.insert(instance, Held { ballot, payload, number: 0, logged: true });
+        Ok(())
+    }
+
+    fn ballot(&self, raw: u64) -> Result<Ballot, RingError> {
+        Ballot::from_u64(raw).ok_or_else(|| self.broken("a damaged ballot in the log"))
+    }
+
+    fn broken(&self, what: &'static str) -> RingError {
+        RingError::Broken { ring: self.ring, instance: self.decided, what }
+    }
+}
+
+/// Decodes a value that came from the log or from another server.
+pub(super) fn decode(ring: RingId, instance: Instance, bytes: Bytes) -> Result<Payload, RingError> {
+    match Value::decode(bytes.clone()) {
+        Ok(value) => Ok(Payload { value: Arc::new(value), bytes }),
+        Err(error) => Err(RingError::Value { ring, instance, error: Arc::new(error) }),
+    }
+}

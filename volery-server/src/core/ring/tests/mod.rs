@@ -1,0 +1,3 @@
+//! Tests of one ring.
+
+mod alone;
