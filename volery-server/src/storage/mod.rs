@@ -3,6 +3,7 @@
 //! Called by `node/`, which turns the core's effects into appends, snapshots and purges.
 
 mod disk;
+pub mod meta;
 pub mod wal;
 
 pub use disk::DiskError;
