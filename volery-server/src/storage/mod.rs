@@ -4,6 +4,7 @@
 
 mod disk;
 pub mod meta;
+pub mod snapshot;
 pub mod wal;
 
 pub use disk::DiskError;
