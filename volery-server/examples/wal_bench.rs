@@ -7,8 +7,9 @@ use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use volery_server::storage::wal::{Wal, WalOptions, WalStats};
+use volery_server::storage::wal::{Wal, WalOptions, WalStats, recover};
 
+const IDENTITY: u64 = 1;
 const RECORD_BYTES: usize = 256;
 const DURATION: Duration = Duration::from_secs(2);
 
@@ -25,22 +26,33 @@ struct Figures {
 fn main() -> Outcome<()> {
     let base = std::env::args_os().nth(1).map_or_else(std::env::temp_dir, PathBuf::from);
     let dir = base.join(format!("wal-bench-{}", std::process::id()));
-    println!("in flight  appends/s  p50 ms  p99 ms  max ms  appends/sync  segments");
+    println!("in flight  appends/s  p50 ms  p99 ms  max ms  appends/sync  segments  recovery");
     for in_flight in [1, 16, 64] {
         let outcome = measure(&dir, in_flight);
+        let recovery = measure_recovery(&dir);
         std::fs::remove_dir_all(&dir)?;
+        let (recovered_records, recovered_in) = recovery?;
         let Figures { appends_per_s, p50, p99, max, stats } = outcome?;
         let per_sync = appends_per_s * DURATION.as_secs_f64() / stats.syncs as f64;
         let ms = |time: Duration| time.as_secs_f64() * 1000.0;
         println!(
-            "{in_flight:9}  {appends_per_s:9.0}  {:6.3}  {:6.3}  {:6.2}  {per_sync:12.1}  {:8}",
+            "{in_flight:9}  {appends_per_s:9.0}  {:6.3}  {:6.3}  {:6.2}  {per_sync:12.1}  {:8}  \
+             {recovered_records} records in {:.0} ms",
             ms(p50),
             ms(p99),
             ms(max),
-            stats.segments
+            stats.segments,
+            ms(recovered_in)
         );
     }
     Ok(())
+}
+
+/// Reads the log back, as a start does.
+fn measure_recovery(dir: &Path) -> Outcome<(u64, Duration)> {
+    let begin = Instant::now();
+    let recovered = recover::replay(dir, IDENTITY, |_| Ok(()))?;
+    Ok((recovered.records, begin.elapsed()))
 }
 
 /// As many writers as are in flight: each appends its next record when its last one is durable.
@@ -50,7 +62,7 @@ fn measure(dir: &Path, in_flight: u64) -> Outcome<Figures> {
         // The receiver goes when the time is up.
         let _ = report.send(token);
     };
-    let (wal, _) = Wal::open(dir, WalOptions::new(1), |_| Ok(()), Box::new(on_durable))?;
+    let (wal, _) = Wal::open(dir, WalOptions::new(IDENTITY), |_| Ok(()), Box::new(on_durable))?;
     let record = Bytes::from(vec![0xA5; RECORD_BYTES]);
     let mut started = Vec::new();
     let mut latencies = Vec::new();

@@ -182,8 +182,9 @@ fn read_segment(path: &Path, recent: bool) -> Result<Vec<u8>, WalError> {
         // What a failed sync left in the page cache looks like a part of the file and is on no
         // disk. Write back what can be, then read what the disk has.
         file.sync_data().map_err(failed("sync", path))?;
-        rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed)
-            .map_err(|error| failed("drop the cached pages of", path)(error.into()))?;
+        if let Err(error) = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed) {
+            tracing::debug!(file = %path.display(), %error, "cannot drop cached pages");
+        }
     }
     let length = file.metadata().map_err(failed("look at", path))?.len();
     if length > FILE_BYTES_MAX {

@@ -185,6 +185,33 @@ fn a_full_disk_ends_the_log_with_advice() {
     assert_eq!(replayed.len(), 1);
 }
 
+/// A directory under the name of the third segment makes its preparation fail.
+#[test]
+fn a_segment_that_cannot_be_prepared_is_tried_again_when_it_is_needed() {
+    let dir = tempfile::tempdir().unwrap();
+    let (said_in, said) = channel();
+    let said_in = Mutex::new(said_in);
+    let on_fatal: OnFatal = Box::new(move |error| {
+        said_in.lock().unwrap().send(error.to_string()).unwrap();
+    });
+    let mut log = Log::open_with(dir.path(), WalOptions { on_fatal, ..small() }).unwrap();
+    let in_the_way = |number: u64| dir.path().join(segment::file_name(number * 4096));
+    fs::create_dir(in_the_way(2)).unwrap();
+    log.write(&[&[0; 3000]]);
+    log.write(&[&[1; 3000]]);
+    fs::remove_dir(in_the_way(2)).unwrap();
+    log.write(&[&[2; 3000]]);
+
+    fs::create_dir(in_the_way(4)).unwrap();
+    log.write(&[&[3; 3000]]);
+    log.wal.append(vec![Bytes::from(vec![4; 3000])], 99).unwrap();
+    let message = said.recv().unwrap();
+    assert!(message.starts_with("cannot rename "), "{message}");
+    drop(log);
+    fs::remove_dir(in_the_way(4)).unwrap();
+    assert_eq!(Log::open(dir.path()).unwrap().replayed.len(), 4);
+}
+
 #[test]
 fn impossible_options_are_refused() {
     let dir = tempfile::tempdir().unwrap();
