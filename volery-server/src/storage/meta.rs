@@ -19,8 +19,8 @@ pub const TEXT_BYTES_MAX: u64 = 16 << 20;
 
 const LOCK_NAME: &str = "lock";
 const IDENTITY_NAME: &str = "identity";
-/// A data directory without an identity may hold these and nothing else: the lock, what the operator
-/// or the file system puts there.
+/// A data directory without an identity may hold these and nothing else: the lock, and what the
+/// operator or the file system puts there.
 const HARMLESS: [&str; 4] = [LOCK_NAME, "lost+found", "myid", "identity.tmp"];
 
 /// The data directory cannot be used.
@@ -42,8 +42,8 @@ pub enum MetaError {
     },
     /// The directory belongs to another server of the cluster, or to another cluster.
     #[error(
-        "{} belongs to {what} {found}, but this is {what} {expected}. Check dataDir and the server's \
-         id; a server must never run with the directory of another", file.display()
+        "{} belongs to {what} {found}, but this is {what} {expected}. Check dataDir and the \
+         server's id; a server must never run with the directory of another", file.display()
     )]
     Foreign {
         /// The identity file.
@@ -57,8 +57,8 @@ pub enum MetaError {
     },
     /// The directory was written by a newer version of this program.
     #[error(
-        "{} has format {found}; this version of volery-server knows up to {FORMAT}. Start the newer \
-         version that wrote it, or restore a backup from before the upgrade", file.display()
+        "{} has format {found}; this version of volery-server knows up to {FORMAT}. Start the \
+         newer version that wrote it, or restore a backup from before the upgrade", file.display()
     )]
     NewerFormat {
         /// The identity file.
@@ -78,8 +78,8 @@ pub enum MetaError {
     },
     /// There is data, and nobody knows whose.
     #[error(
-        "{} holds {found} but no identity file. Restore the file from a backup; or, if this is a new \
-         server, give it an empty directory", dir.display()
+        "{} holds {found} but no identity file. Restore the file from a backup; or, if this is a \
+         new server, give it an empty directory", dir.display()
     )]
     NoIdentity {
         /// The directory.
@@ -169,9 +169,9 @@ pub struct DataDir {
 }
 
 impl DataDir {
-    /// Takes hold of `dataDir` and `dataLogDir` (which may be one and the same), creating them where
-    /// needed, and checks or writes the identity. Without a `cluster_id`, a new directory gets a
-    /// random one, and an old one is taken as it is.
+    /// Takes hold of `dataDir` and `dataLogDir` (which may be one and the same), creating them
+    /// where needed, and checks or writes the identity. Without a `cluster_id`, a new directory
+    /// gets a random one, and an old one is taken as it is.
     pub fn open(
         data: &Path,
         log: &Path,

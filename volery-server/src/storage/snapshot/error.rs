@@ -1,4 +1,4 @@
-//! What can go wrong with a snapshot, said so that an operator knows which file, where, and what to do.
+//! What can go wrong with a snapshot: which file, where in it, and what the operator is to do.
 //! Nothing here decides anything; whether an older snapshot will do is for the caller to say.
 //! Returned by reading and writing; carried by the sink's events.
 
@@ -17,9 +17,9 @@ pub enum SnapshotError {
     Disk(#[from] DiskError),
     /// The file is not what was written.
     #[error(
-        "the snapshot is damaged: {} at offset {offset}: {flaw}. Check the disk. Then move the file \
-         away: the server starts from the snapshot before it as long as the log reaches back that \
-         far, and takes one from another server otherwise", file.display()
+        "the snapshot is damaged: {} at offset {offset}: {flaw}. Check the disk. Then move the \
+         file away: the server starts from the snapshot before it as long as the log reaches \
+         back that far, and takes one from another server otherwise", file.display()
     )]
     Damaged {
         /// The snapshot.
@@ -31,8 +31,8 @@ pub enum SnapshotError {
     },
     /// The snapshot was written by a newer version of this program.
     #[error(
-        "{} has snapshot format {found}; this version of volery-server reads up to {VERSION}. Start \
-         the newer version that wrote it", file.display()
+        "{} has snapshot format {found}; this version of volery-server reads up to {VERSION}. \
+         Start the newer version that wrote it", file.display()
     )]
     NewerFormat {
         /// The snapshot.

@@ -2,7 +2,7 @@
 //! It never looks into a chunk, never skips a damaged file, never lets the core wait for the disk.
 //! Called by `node/`: the core's chunks go into the sink, a starting replica reads them back.
 //!
-//! A file `snapshot.<partition>.<zxid>` has a header, chunks, and a footer. Numbers are little-endian.
+//! A file `snapshot.<partition>.<zxid>` has a header, chunks and a footer, all little-endian.
 //!
 //! ```text
 //! header   magic 8 | version u32 | crc32c u32 | zxid u64 | partition u16 | zeros, to 32 bytes

@@ -1,5 +1,5 @@
 //! The thread that writes snapshots while their partitions go on working.
-//! It never makes the caller wait: a full queue gives the chunk back, and an event says when to retry.
+//! It never makes the caller wait: a full queue gives the chunk back, an event says when to retry.
 //! Called by the thread that runs the core; its events go back there.
 //!
 //! ```text

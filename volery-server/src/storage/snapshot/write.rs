@@ -95,7 +95,7 @@ impl Drop for SnapshotWriter {
             && let Err(error) = fs::remove_file(&self.temp)
         {
             let file = self.temp.display();
-            tracing::warn!(%file, %error, "cannot remove an abandoned snapshot; the next start does");
+            tracing::warn!(%file, %error, "cannot remove an abandoned snapshot; a start does");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What can go wrong with the log, said so that an operator knows which file, where, and what to do.
+//! What can go wrong with the log: which file, where in it, and what the operator is to do.
 //! Nothing here decides anything; a bad spot is judged in `scan` and `recover`.
 //! Returned by opening the log and by appending; handed to the fatal hook when the writer fails.
 
@@ -21,10 +21,10 @@ pub enum WalError {
     /// Records that were synced cannot be read any more.
     #[error(
         "the log is damaged: {} at offset {offset}: {flaw}. This is not the torn end that a crash \
-         leaves, so the server does not start with what is left of it. Check the disk. Then restore \
-         the file from a copy, or move this server's whole data directory away and start it empty: \
-         it learns everything from the other servers (do this on one server at a time, never on a \
-         majority of them)", file.display()
+         leaves, so the server does not start with what is left of it. Check the disk. Then \
+         restore the file from a copy, or move this server's whole data directory away and start \
+         it empty: it learns everything from the other servers (do this on one server at a time, \
+         never on a majority of them)", file.display()
     )]
     Damaged {
         /// The segment.
@@ -37,8 +37,8 @@ pub enum WalError {
     /// A segment between others, or the one that the last names as its successor, is not there.
     #[error(
         "a segment of the log is missing: {} is needed ({} leads to it). Put it back, or move this \
-         server's whole data directory away and start it empty: it learns everything from the other \
-         servers (do this on one server at a time, never on a majority of them)",
+         server's whole data directory away and start it empty: it learns everything from the \
+         other servers (do this on one server at a time, never on a majority of them)",
         expected.display(), after.display()
     )]
     MissingSegment {

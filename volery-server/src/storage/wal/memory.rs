@@ -1,5 +1,5 @@
 //! Remembers, over restarts, that the log may not hold all that this server once acknowledged.
-//! It never decides what follows from that: an acceptor without its memory must learn before it votes.
+//! It never decides what follows: an acceptor without its memory must learn before it votes.
 //! Called when the log is opened (set), and by the log's handle once all is learned (cleared).
 //!
 //! A cut destroys its own evidence, and an empty directory is empty only once: without this mark a

@@ -1,5 +1,5 @@
 //! The log: one per server for all its rings, one writer thread, one write and one sync for all
-//! that is waiting. It never interprets a payload, never retries a failed sync, never blocks append.
+//! that is waiting. It never reads a payload, never retries a failed sync, never makes append wait.
 //! Called by `node/`: the core's persist effects go in, the durable positions come back.
 //!
 //! ```text
@@ -33,8 +33,8 @@ pub use recover::{Cut, Record, Recovered};
 pub use scan::SegmentEnd;
 pub use writer::{WalHandle, WalStats};
 
-/// Called by the writer thread when a write has become durable, with the token of the last append in
-/// it and the lsn below which everything is durable. It must be quick: the log waits for it.
+/// Called by the writer thread when a write has become durable, with the token of the last append
+/// in it and the lsn below which everything is durable. It must be quick: the log waits for it.
 pub type OnDurable = Box<dyn Fn(u64, u64) + Send>;
 /// Called once, when the log can no longer be written. Unless a test, it does not return.
 pub type OnFatal = Box<dyn Fn(&WalError) + Send>;
@@ -123,8 +123,8 @@ fn end_process(error: &WalError) {
 pub struct Wal;
 
 impl Wal {
-    /// Reads the log in `dir` record by record into `replay`, cuts a torn tail, and starts the writer
-    /// behind the last record. Fails, changing nothing, where the log is damaged.
+    /// Reads the log in `dir` record by record into `replay`, cuts a torn tail, and starts the
+    /// writer behind the last record. Fails, changing nothing, where the log is damaged.
     pub fn open(
         dir: &Path,
         options: WalOptions,

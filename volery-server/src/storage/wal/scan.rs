@@ -17,8 +17,8 @@
 //!   (A synced record whose payload holds a sector of zeros, gone bad in the very last write, is
 //!   mistaken for an unfinished one. Nothing in the file could tell them apart.)
 //!
-//! Without syncs (`sync = false`) no record has the flag but the first of a segment, so the log ends
-//! at its first bad spot, whatever is behind it.
+//! Without syncs (`sync = false`) only the first record of a segment, and the first after a start,
+//! have the flag: the log ends at the first bad spot behind the last of these.
 
 use super::format::{self, Decoded, FLAG_AFTER_SYNC, FLAG_SEAL, Flaw, HEADER_BYTES};
 

@@ -41,8 +41,8 @@ pub struct WalStats {
 
 impl WalHandle {
     /// Queues records behind all queued before, and returns at once. When they are durable, the
-    /// callback given at open hears of this token, or of a later one. An empty batch is durable when
-    /// all before it are. The queue has no bound of its own: the caller looks at
+    /// callback given at open hears of this token, or of a later one. An empty batch is durable
+    /// when all before it are. The queue has no bound of its own: the caller looks at
     /// [`queued_bytes`](Self::queued_bytes) and holds its clients back.
     pub fn append(&self, batch: Vec<Bytes>, token: u64) -> Result<(), AppendError> {
         let max = self.0.record_bytes_max;
@@ -167,7 +167,7 @@ impl Shared {
     }
 }
 
-/// The data behind each of our locks is whole at every moment, so a panic elsewhere does not spoil it.
+/// The data behind each of our locks is whole at every moment: a panic elsewhere spoils nothing.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
