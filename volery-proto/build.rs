@@ -3,7 +3,10 @@
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=proto");
-    let descriptors = protox::compile(["proto/value.proto", "proto/ring.proto", "proto/snapshot.proto"], ["proto"])?;
+    let descriptors = protox::compile(
+        ["proto/value.proto", "proto/exchange.proto", "proto/ring.proto", "proto/snapshot.proto"],
+        ["proto"],
+    )?;
     prost_build::Config::new().bytes(["."]).compile_fds(descriptors)?;
     Ok(())
 }

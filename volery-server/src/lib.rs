@@ -2,3 +2,4 @@
 //! See ARCHITECTURE.md for the rooms and the one direction of flow.
 
 pub mod core;
+pub mod storage;

@@ -12,7 +12,7 @@ use volery_proto::zk::{ErrorCode, GetEphemeralsRequest, Id, PathRequest, Request
 use super::Partition;
 use crate::core::read::{self, ReadContext, ReadOutcome, ReadReply};
 use crate::core::types::ConnId;
-use crate::core::watch::{self, WatchKind};
+use crate::core::watch::{self, EventType, WatchKind};
 
 /// On whose behalf.
 #[derive(Clone, Copy, Debug)]
@@ -42,7 +42,7 @@ pub struct Served {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Again {
     /// The event type that is to be told at once, instead of a registration.
-    pub event: Option<i32>,
+    pub event: Option<EventType>,
     /// As for a read.
     pub served: Served,
 }
@@ -118,7 +118,12 @@ impl Partition {
     }
 
     /// This partition's share of getAllChildrenNumber; `whole`: it owns the path, and checks it.
-    pub fn count_below(&self, client: &Client<'_>, path: &ByteString, whole: bool) -> (i32, Served) {
+    pub fn count_below(
+        &self,
+        client: &Client<'_>,
+        path: &ByteString,
+        whole: bool,
+    ) -> (i32, Served) {
         let context = self.context(client);
         let outcome = if whole {
             let request = Request::GetAllChildrenNumber(PathRequest { path: path.clone() });
@@ -145,7 +150,7 @@ impl Partition {
         let outcome = read::read(&request, &self.tree, &self.context(client));
         let served = Served { observed: outcome.observed, ..Served::default() };
         match outcome.reply {
-            Ok(ReadReply::Ephemerals(paths)) => (paths, served),
+            Ok(ReadReply::Paths(paths)) => (paths, served),
             _ => (Vec::new(), served),
         }
     }
@@ -166,8 +171,7 @@ impl Partition {
         path: &ByteString,
         since: Zxid,
     ) -> Again {
-        let mut lists =
-            SetWatches2 { relative_zxid: since.as_i64(), ..SetWatches2::default() };
+        let mut lists = SetWatches2 { relative_zxid: since.as_i64(), ..SetWatches2::default() };
         match list {
             WatchList::Data => lists.data.push(path.clone()),
             WatchList::Exist => lists.exist.push(path.clone()),
@@ -177,8 +181,8 @@ impl Partition {
         }
         self.watches.set_identities(client.conn, client.identities.clone());
         let again =
-            watch::set_watches(&lists, client.conn, &mut self.watches, &self.tree, self.last_write);
-        let event = again.events.first().map(|(kind, _)| kind.code());
+            watch::set_watches(&mut self.watches, client.conn, &lists, &self.tree, self.last_write);
+        let event = again.events.into_iter().next().map(|event| event.kind);
         let served = Served { err: 0, observed: again.observed, watching: event.is_none() };
         Again { event, served }
     }
@@ -187,13 +191,13 @@ impl Partition {
     #[must_use]
     pub fn has_watch(&self, conn: ConnId, path: &str, watcher_type: i32) -> bool {
         watch::WatcherType::from_i32(watcher_type)
-            .is_some_and(|wanted| self.watches.contains(path, conn, wanted))
+            .is_ok_and(|wanted| self.watches.contains(path, conn, wanted))
     }
 
     /// removeWatches.
     pub fn remove_watch(&mut self, conn: ConnId, path: &str, watcher_type: i32) -> bool {
         watch::WatcherType::from_i32(watcher_type)
-            .is_some_and(|wanted| self.watches.remove(path, conn, wanted))
+            .is_ok_and(|wanted| self.watches.remove(path, conn, wanted))
     }
 
     /// Whether the connection holds any watch here.

@@ -12,21 +12,21 @@ mod exchange;
 mod local;
 mod snapshot;
 mod turn;
+mod views;
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use volery_proto::command::{Origin, Value};
 use volery_proto::ids::{Instance, PartitionId, RingId, SessionId, Slot, Zxid};
-use volery_proto::zk::{ErrorCode, WatcherEvent};
+use volery_proto::zk::ErrorCode;
 
 use crate::core::apply::Contribution;
 use crate::core::merge::{Cursor, Delivery, Merge};
 use crate::core::oracle::{Destination, PartitionMap, ROOT_PARTITION};
 use crate::core::session::SessionTable;
 use crate::core::tree::{Tree, TreeError};
-use crate::core::types::ConnId;
-use crate::core::watch::WatchTable;
+use crate::core::watch::{self, WatchTable};
 use dedup::{FrontEnds, Turn};
 use exchange::Exchange;
 
@@ -80,14 +80,10 @@ pub enum Output {
     },
     /// A watch fired.
     Event {
-        /// For whom.
-        conn: ConnId,
         /// The change.
         zxid: Zxid,
-        /// Its order among the events of this zxid.
-        rank: u64,
-        /// What the client is told.
-        event: WatcherEvent,
+        /// For whom, what, and its order among the events of this zxid.
+        event: watch::Event,
     },
     /// A session lives from now on with this epoch.
     SessionOpened {
@@ -161,10 +157,9 @@ impl Partition {
     /// An empty partition. `hash_seed` only spreads hash tables.
     #[must_use]
     pub fn new(id: PartitionId, map: Arc<PartitionMap>, hash_seed: u64) -> Partition {
-        let mut tree = Tree::new(id == ROOT_PARTITION, hash_seed);
-        if id == ROOT_PARTITION {
-            tree.install_fresh();
-        }
+        // The names of a fresh tree are new: it cannot fail.
+        let tree = Tree::fresh(id == ROOT_PARTITION, hash_seed)
+            .unwrap_or_else(|_| Tree::new(id == ROOT_PARTITION, hash_seed));
         Partition {
             id,
             map,
@@ -301,10 +296,7 @@ impl Partition {
         match self.front_ends.turn(delivery.command(), ring, delivery.zxid) {
             Turn::Execute => {}
             Turn::Hello => {
-                out.push(Output::Hello {
-                    origin: delivery.command().origin,
-                    zxid: delivery.zxid,
-                });
+                out.push(Output::Hello { origin: delivery.command().origin, zxid: delivery.zxid });
                 return Ok(());
             }
             Turn::Pass => return Ok(()),

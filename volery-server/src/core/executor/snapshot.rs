@@ -40,11 +40,7 @@ pub enum SnapshotError {
 }
 
 fn to_wire(cursor: Cursor) -> wire::Cursor {
-    wire::Cursor {
-        instance: cursor.instance.0,
-        position: cursor.position.0,
-        index: cursor.index,
-    }
+    wire::Cursor { instance: cursor.instance.0, position: cursor.position.0, index: cursor.index }
 }
 
 fn from_wire(cursor: Option<wire::Cursor>) -> Cursor {
@@ -77,23 +73,34 @@ impl Partition {
             own: Some(to_wire(own)),
             last_time_ms: self.last_time_ms,
             last_write: self.last_write.0,
-            sessions: self.sessions.iter().map(|(id, session)| wire::SessionState {
-                id: id.0,
-                password: session.password.clone(),
-                timeout_ms: session.timeout_ms,
-                epoch: session.epoch.0,
-                server: u32::from(session.server.0),
-            }).collect(),
-            front_ends: self.front_ends.known.iter().map(|(server, f)| wire::FrontEndState {
-                server: u32::from(server.0),
-                incarnation: f.incarnation.0,
-                global: f.global,
-                own: f.own,
-            }).collect(),
-            outbox: self.exchange.outbox.iter().map(|(zxid, c)| wire::OutboxEntry {
-                zxid: zxid.0,
-                contribution: c.encode(),
-            }).collect(),
+            sessions: self
+                .sessions
+                .iter()
+                .map(|(id, session)| wire::SessionState {
+                    id: id.0,
+                    password: session.password.clone(),
+                    timeout_ms: session.timeout_ms,
+                    epoch: session.epoch.0,
+                    server: u32::from(session.server.0),
+                })
+                .collect(),
+            front_ends: self
+                .front_ends
+                .known
+                .iter()
+                .map(|(server, f)| wire::FrontEndState {
+                    server: u32::from(server.0),
+                    incarnation: f.incarnation.0,
+                    global: f.global,
+                    own: f.own,
+                })
+                .collect(),
+            outbox: self
+                .exchange
+                .outbox
+                .iter()
+                .map(|(zxid, c)| wire::OutboxEntry { zxid: zxid.0, contribution: c.encode() })
+                .collect(),
         };
         head.encode_to_vec().into()
     }
@@ -139,9 +146,8 @@ impl Partition {
         self.merge = Merge::new(from_wire(state.global), self.id.ring(), from_wire(state.own));
         self.last_time_ms = state.last_time_ms;
         self.last_write = Zxid(state.last_write);
-        let server = |raw: u32| {
-            u8::try_from(raw).map(ServerId).map_err(|_| SnapshotError::Field("server"))
-        };
+        let server =
+            |raw: u32| u8::try_from(raw).map(ServerId).map_err(|_| SnapshotError::Field("server"));
         for s in state.sessions {
             let session = Session {
                 password: s.password,
@@ -152,8 +158,7 @@ impl Partition {
             self.sessions.open(SessionId(s.id), session);
         }
         for f in state.front_ends {
-            let known =
-                FrontEnd { incarnation: Zxid(f.incarnation), global: f.global, own: f.own };
+            let known = FrontEnd { incarnation: Zxid(f.incarnation), global: f.global, own: f.own };
             self.front_ends.known.insert(server(f.server)?, known);
         }
         for entry in state.outbox {
@@ -169,7 +174,11 @@ impl Partition {
     pub fn digest(&self) -> u64 {
         let text = format!(
             "{:?} {:?} {} {} {}",
-            self.sessions, self.front_ends, self.last_time_ms, self.last_write, self.tree.digest()
+            self.sessions,
+            self.front_ends,
+            self.last_time_ms,
+            self.last_write,
+            self.tree.digest()
         );
         xxhash_rust::xxh3::xxh3_64(text.as_bytes())
     }

@@ -9,6 +9,7 @@ use volery_proto::jute::Writer;
 use volery_proto::zk::Request;
 
 use super::exchange::Contributions;
+use super::views::ChangeAcls;
 use super::{CommandOutcome, ExecutorError, Output, Partition};
 use crate::core::apply::{self, ContributedView, Outcome, WriteContext};
 use crate::core::merge::Delivery;
@@ -34,8 +35,9 @@ impl Partition {
     ) {
         let Operation::Write(request) = &delivery.command().operation else { return };
         let (map, id) = (&self.map, self.id);
-        let mut contribution =
-            apply::contribute(request, &self.tree, &|path: &str| map.owner(path) == id);
+        let owns = |path: &str| map.owner(path) == id;
+        let identities = &delivery.command().identities;
+        let mut contribution = apply::contribute(request, &self.tree, identities, &owns);
         contribution.last_time_ms = self.last_time_ms;
         let contribution = Arc::new(contribution);
         self.exchange.give(delivery.zxid, contribution.clone());
@@ -170,7 +172,12 @@ impl Partition {
             Some(others) => {
                 let (map, id) = (&self.map, self.id);
                 let owns = |path: &str| map.owner(path) == id;
-                let view = ContributedView::new(&self.tree, &owns, others.values().map(|c| &**c));
+                let contributions: Vec<_> = others.values().map(|c| &**c).collect();
+                let view = ContributedView {
+                    local: &self.tree,
+                    owns_node: &owns,
+                    contributions: &contributions,
+                };
                 apply::execute(request, &view, context)
             }
         }
@@ -192,7 +199,7 @@ impl Partition {
         let deleted = matches!(change, Change::Delete { .. });
         if deleted {
             // The ACL that filters is that of the znode that goes.
-            watch::fire(&mut self.watches, &self.tree, index, change, part, &mut fired);
+            self.fire(index, change, part, &mut fired);
         }
         self.tree.apply(change, part, moment).map_err(|error| ExecutorError::Tree {
             partition: self.id,
@@ -200,15 +207,17 @@ impl Partition {
             error,
         })?;
         if !deleted {
-            watch::fire(&mut self.watches, &self.tree, index, change, part, &mut fired);
+            self.fire(index, change, part, &mut fired);
         }
-        out.extend(fired.into_iter().map(|event| Output::Event {
-            conn: event.conn,
-            zxid: moment.zxid,
-            rank: event.rank,
-            event: event.event,
-        }));
+        let zxid = moment.zxid;
+        out.extend(fired.into_iter().map(|event| Output::Event { zxid, event }));
         Ok(())
     }
-}
 
+    fn fire(&mut self, index: u32, change: &Change, part: Part, fired: &mut Vec<watch::Event>) {
+        if !self.watches.is_empty() {
+            let acls = ChangeAcls { tree: &self.tree, change };
+            self.watches.fire_change(index, change, part, &acls, fired);
+        }
+    }
+}

@@ -6,12 +6,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
+use bytestring::ByteString;
 use volery_proto::command::Operation;
 use volery_proto::ids::{PartitionId, RingId, SessionId, Zxid};
-use volery_proto::zk::{AuthPacket, ErrorCode, Id, Request, WatcherEvent};
+use volery_proto::zk::{AuthPacket, ErrorCode, Id, Request};
 
 use crate::core::oracle::Destination;
 use crate::core::types::ConnId;
+use crate::core::watch::{EventType, Rank};
 
 /// Where a connection stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,8 +97,8 @@ pub(super) struct Item {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct EventKey {
     pub(super) zxid: Zxid,
-    pub(super) rank: u64,
-    pub(super) path: String,
+    pub(super) rank: Rank,
+    pub(super) path: ByteString,
 }
 
 /// Counters of one connection, for `cons`.
@@ -165,7 +167,7 @@ pub(super) struct Connection {
     pub(super) ring: RingId,
     /// Whether a read waits.
     pub(super) reading: bool,
-    pub(super) events: BTreeMap<EventKey, WatcherEvent>,
+    pub(super) events: BTreeMap<EventKey, EventType>,
     /// Partitions where it (may) hold watches.
     pub(super) watched: Vec<PartitionId>,
     pub(super) out: BytesMut,

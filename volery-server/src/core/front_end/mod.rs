@@ -23,9 +23,9 @@ use volery_proto::command::{Command, CommandFlags, Operation, Origin};
 use volery_proto::ids::{RingId, ServerId, SessionId, Zxid};
 use volery_proto::zk::Id;
 
-use crate::core::auth::AuthConfig;
 use crate::core::session::expiry::Expiry;
 use crate::core::types::{ConnId, Now};
+use crate::core::watch;
 use connection::{Connection, EventKey, Phase};
 
 pub use connection::ConnectionStats;
@@ -44,8 +44,10 @@ pub struct FrontEndConfig {
     pub max_timeout_ms: u32,
     /// Width of an expiry bucket.
     pub tick_ms: u64,
-    /// How clients authenticate.
-    pub auth: AuthConfig,
+    /// Whether clients may authenticate by digest.
+    pub digest_enabled: bool,
+    /// `DigestAuthenticationProvider.superDigest`.
+    pub super_digest: Option<String>,
     /// What goes into every command.
     pub flags: CommandFlags,
     /// Bytes that may wait for one client's socket; above it, its requests wait.
@@ -232,8 +234,10 @@ impl FrontEnd {
         if self.sessions.get(&connection.session) == Some(&conn) {
             self.sessions.remove(&connection.session);
             let asked_to_close = connection.queue.iter().skip(connection.begun).any(|item| {
-                matches!(&item.state, connection::State::Queued(connection::Work::Ordered(
-                    Operation::CloseSession)))
+                matches!(
+                    &item.state,
+                    connection::State::Queued(connection::Work::Ordered(Operation::CloseSession))
+                )
             });
             if asked_to_close {
                 self.close_session(connection.session, connection.epoch, connection.frontier);
@@ -306,9 +310,10 @@ impl FrontEnd {
         self.expiry.forget(session);
         let Some(conn) = self.sessions.get(&session).copied() else { return };
         let Some(connection) = self.connections.get_mut(&conn) else { return };
-        let own = connection.queue.iter().any(|item| {
-            item.opcode == volery_proto::zk::OpCode::CloseSession as i32
-        });
+        let own = connection
+            .queue
+            .iter()
+            .any(|item| item.opcode == volery_proto::zk::OpCode::CloseSession as i32);
         if !own {
             connection.phase = Phase::Closing;
             self.closes.push(conn);
@@ -316,21 +321,16 @@ impl FrontEnd {
     }
 
     /// A watch fired for a connection.
-    pub fn event(
-        &mut self,
-        conn: ConnId,
-        zxid: Zxid,
-        rank: u64,
-        event: volery_proto::zk::WatcherEvent,
-    ) {
+    pub fn event(&mut self, zxid: Zxid, event: watch::Event) {
+        let conn = event.conn;
         let Some(connection) = self.connections.get_mut(&conn) else { return };
         if connection.events.len() >= self.config.max_events {
             connection.phase = Phase::Closing;
             self.closes.push(conn);
             return;
         }
-        let key = EventKey { zxid, rank, path: event.path.to_string() };
-        connection.events.insert(key, event);
+        let key = EventKey { zxid, rank: event.rank, path: event.path };
+        connection.events.insert(key, event.kind);
         self.mark(conn);
     }
 

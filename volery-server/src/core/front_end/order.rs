@@ -149,7 +149,7 @@ impl FrontEnd {
             Work::WhoAmI => self.who_am_i(conn, number),
             Work::Auth(packet) => self.authenticate(conn, number, &packet, replicas),
             Work::Sasl => {
-                let body = Bytes::from_static(&(-1i32).to_be_bytes());
+                let body = Bytes::from_static(&[0xff; 4]); // a null buffer
                 self.answer(conn, number, Reply { body, hide_zxid: true, ..Reply::default() });
             }
             Work::Refuse { code, close } => {

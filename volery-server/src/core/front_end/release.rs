@@ -86,7 +86,7 @@ impl Connection {
         let Some((key, event)) = self.events.pop_first() else { return };
         self.observe(key.zxid);
         let mut w = Writer::append_to(std::mem::take(&mut self.out));
-        write_event(&mut w, key.zxid.as_i64(), &event);
+        write_event(&mut w, key.zxid.as_i64(), &event.to_wire(&key.path));
         self.out = w.into_inner();
         self.stats.sent += 1;
     }

@@ -10,8 +10,7 @@ use volery_proto::ids::{PartitionId, Zxid};
 use volery_proto::jute::{Jute, Writer};
 use volery_proto::zk::{
     AddWatchRequest, AuthPacket, ErrorCode, GetAllChildrenNumberResponse, GetEphemeralsResponse,
-    MultiHeader, MultiResult, OpCode, ReadOp, ReplyHeader, Request, SetWatches2, WatcherEvent,
-    WhoAmIResponse,
+    MultiHeader, MultiResult, OpCode, ReadOp, ReplyHeader, Request, WatcherEvent, WhoAmIResponse,
 };
 
 use super::connection::{Connection, Reply, State};
@@ -20,9 +19,7 @@ use crate::core::auth;
 use crate::core::executor::{Again, Client, WatchList};
 use crate::core::oracle::Destination;
 use crate::core::types::ConnId;
-
-/// The state in every event that a server sends: SyncConnected.
-pub(super) const STATE_CONNECTED: i32 = 3;
+use crate::core::watch;
 
 /// A read in parts: each at its own partition, in order, each at the frontier that the one
 /// before left. Most have one part.
@@ -76,19 +73,20 @@ impl Parts {
                 owners.enumerate().map(|(i, owner)| (owner, Step::Op(i))).collect()
             }
             Request::AddWatch(AddWatchRequest { path, mode }) => {
-                let owners = if *mode == 1 { map.owners_below(path) } else { vec![map.owner(path)] };
+                let owners =
+                    if *mode == 1 { map.owners_below(path) } else { vec![map.owner(path)] };
                 owners.into_iter().map(|p| (p, Step::AddWatch)).collect()
             }
             Request::SetWatches2(lists) => WatchList::ALL
-                .iter()
+                .into_iter()
                 .flat_map(|list| {
                     let paths = list.of(lists).iter().enumerate();
-                    paths.flat_map(|(i, path)| {
+                    paths.flat_map(move |(i, path)| {
                         let owners = match list {
                             WatchList::Recursive => map.owners_below(path),
                             _ => vec![map.owner(path)],
                         };
-                        owners.into_iter().map(move |p| (p, Step::Again(*list, i)))
+                        owners.into_iter().map(move |p| (p, Step::Again(list, i)))
                     })
                 })
                 .collect(),
@@ -175,10 +173,9 @@ impl Parts {
                 let Some(path) = list.of(lists).get(i) else { return 0 };
                 let Again { event, served } =
                     replica.watch_again(&client, list, path, Zxid(lists.relative_zxid as u64));
-                if let Some(event_type) = event {
+                if let Some(event) = event {
                     let mut w = Writer::append_to(std::mem::take(&mut self.before));
-                    let path = path.clone();
-                    write_event(&mut w, -1, &WatcherEvent { event_type, state: STATE_CONNECTED, path });
+                    write_event(&mut w, -1, &event.to_wire(path));
                     self.before = w.into_inner();
                 }
                 served
@@ -260,13 +257,7 @@ impl FrontEnd {
         replicas: &mut Replicas<'_>,
     ) {
         let request = match request {
-            Request::SetWatches(s) => Request::SetWatches2(SetWatches2 {
-                relative_zxid: s.relative_zxid,
-                data: s.data,
-                exist: s.exist,
-                child: s.child,
-                ..SetWatches2::default()
-            }),
+            Request::SetWatches(lists) => Request::SetWatches2(watch::widen(lists)),
             Request::AddWatch(ref r) if !(0..=1).contains(&r.mode) => {
                 return self.refuse(conn, number, ErrorCode::MarshallingError);
             }
@@ -276,9 +267,11 @@ impl FrontEnd {
                 return self.refuse(conn, number, ErrorCode::MarshallingError);
             }
             Request::CheckWatches(r) => {
-                let found = replicas.map().owners_below(&r.path).into_iter().any(|p| {
-                    replicas.partition(p).has_watch(conn, &r.path, r.watcher_type)
-                });
+                let found = replicas
+                    .map()
+                    .owners_below(&r.path)
+                    .into_iter()
+                    .any(|p| replicas.partition(p).has_watch(conn, &r.path, r.watcher_type));
                 return self.watcher_found(conn, number, found);
             }
             Request::RemoveWatches(r) => {
@@ -303,13 +296,7 @@ impl FrontEnd {
         self.answer(conn, number, Reply { err, ..Reply::default() });
     }
 
-    fn run(
-        &mut self,
-        conn: ConnId,
-        number: u64,
-        mut parts: Parts,
-        replicas: &mut Replicas<'_>,
-    ) {
+    fn run(&mut self, conn: ConnId, number: u64, mut parts: Parts, replicas: &mut Replicas<'_>) {
         let skip_acl = self.config.flags.skip_acl;
         let Some(connection) = self.connections.get_mut(&conn) else { return };
         match parts.run(connection, skip_acl, replicas) {
@@ -364,7 +351,13 @@ impl FrontEnd {
     ) {
         let Some(connection) = self.connections.get_mut(&conn) else { return };
         let reply = Reply { hide_zxid: true, ..Reply::default() };
-        let reply = match auth::authenticate(packet, &self.config.auth) {
+        let address = connection.peer.ip().to_canonical().to_string();
+        let config = auth::AuthConfig {
+            digest_enabled: self.config.digest_enabled,
+            super_digest: self.config.super_digest.as_deref(),
+            remote_address: &address,
+        };
+        let reply = match auth::authenticate(packet, &config) {
             Ok(ids) => {
                 let mut identities = connection.identities.to_vec();
                 for id in ids {

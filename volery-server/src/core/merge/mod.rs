@@ -61,11 +61,9 @@ impl Stream {
                 index: self.index as u64,
             },
             // Without a queue, `index` is only what a snapshot left to skip in the next value.
-            None => Cursor {
-                instance: self.next,
-                position: self.position,
-                index: self.index as u64,
-            },
+            None => {
+                Cursor { instance: self.next, position: self.position, index: self.index as u64 }
+            }
         }
     }
 }

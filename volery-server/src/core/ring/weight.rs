@@ -17,7 +17,8 @@ pub(super) fn weight(command: &Command) -> usize {
         Operation::CreateSession { password, .. } | Operation::ReopenSession { password, .. } => {
             password.len()
         }
-        Operation::Noop | Operation::Hello | Operation::CloseSession | Operation::Sync => 0,
+        Operation::Noop | Operation::Hello | Operation::CloseSession => 0,
+        Operation::Sync(path) => path.len(),
     };
     FIXED + identities + body
 }

@@ -230,11 +230,7 @@ impl Server {
             rings.push(Ring::new(ring_config, log)?);
         }
         let mut server = Server {
-            front_end: FrontEnd::new(
-                config.front_end.clone(),
-                rings.len(),
-                config.map.version(),
-            ),
+            front_end: FrontEnd::new(config.front_end.clone(), rings.len(), config.map.version()),
             began: false,
             demands: Demands::new(config.skip, count as u16),
             rings,
@@ -394,9 +390,7 @@ impl Server {
                     self.front_end.hello_executed(zxid);
                 }
             }
-            Output::Event { conn, zxid, rank, event } => {
-                self.front_end.event(conn, zxid, rank, event);
-            }
+            Output::Event { zxid, event } => self.front_end.event(zxid, event),
             Output::SessionOpened { session, epoch, timeout_ms } => {
                 self.front_end.session_opened(session, epoch, timeout_ms, now);
             }
@@ -414,8 +408,7 @@ impl Server {
             self.effects.push(Effect::Expiring { session });
         }
         self.reap(now);
-        let mut replicas =
-            Replicas::new(&mut self.partitions, &self.config.map, &mut self.demands);
+        let mut replicas = Replicas::new(&mut self.partitions, &self.config.map, &mut self.demands);
         let effects = self.front_end.settle(&mut replicas, now);
         self.effects.extend(effects.into_iter().map(Effect::Client));
         self.propose(now)?;

@@ -87,6 +87,12 @@ impl WatchTable {
         self.identities.get(&conn).map_or(&[], |identities| identities)
     }
 
+    /// Whether the connection watches anything.
+    #[must_use]
+    pub fn holds(&self, conn: ConnId) -> bool {
+        self.connections.contains_key(&conn)
+    }
+
     /// Whether nobody watches anything.
     #[must_use]
     pub fn is_empty(&self) -> bool {
