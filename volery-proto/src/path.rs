@@ -41,7 +41,8 @@ fn is_forbidden(c: char) -> bool {
 #[must_use]
 pub fn split(path: &str) -> Option<(&str, &str)> {
     let at = path.rfind('/')?;
-    Some((if at == 0 { "/" } else { &path[..at] }, &path[at + 1..]))
+    // Both are slices of `path`, for the root too: callers share its memory.
+    Some((&path[..at.max(1)], &path[at + 1..]))
 }
 
 /// The full path of child `name` of `parent`.
@@ -55,4 +56,19 @@ pub fn join(parent: &str, name: &str) -> String {
 pub fn sequence_suffix(number: i32) -> String {
     // Java's %010d counts the sign within the width; Rust's does too.
     format!("{number:010}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Found by the simulation (seed 0): the parent of a top-level path was a literal of its own,
+    /// and sharing the path's memory with it ended the process.
+    #[test]
+    fn a_parent_is_a_slice_of_the_path() {
+        for (path, parent, name) in [("/a", "/", "a"), ("/a/b", "/a", "b"), ("/", "/", "")] {
+            assert_eq!(split(path), Some((parent, name)));
+            assert_eq!(split(path).map(|(parent, _)| parent.as_ptr()), Some(path.as_ptr()));
+        }
+    }
 }
