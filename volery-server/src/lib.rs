@@ -1,4 +1,5 @@
 //! Volery's server. `core` is pure: (time, input) → outputs; everything else is its house.
 //! See ARCHITECTURE.md for the rooms and the one direction of flow.
 
+pub mod config;
 pub mod core;

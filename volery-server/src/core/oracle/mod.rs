@@ -1,0 +1,3 @@
+//! The partition map: which partition owns a path. Pure, like all of `core`.
+
+pub mod rules;
