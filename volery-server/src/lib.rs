@@ -1,5 +1,7 @@
 //! Volery's server. `core` is pure: (time, input) → outputs; everything else is its house.
 //! See ARCHITECTURE.md for the rooms and the one direction of flow.
 
+pub mod admin;
+pub mod config;
 pub mod core;
 pub mod storage;
