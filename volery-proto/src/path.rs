@@ -41,7 +41,7 @@ fn is_forbidden(c: char) -> bool {
 #[must_use]
 pub fn split(path: &str) -> Option<(&str, &str)> {
     let at = path.rfind('/')?;
-    Some((if at == 0 { "/" } else { &path[..at] }, &path[at + 1..]))
+    Some((&path[..at.max(1)], &path[at + 1..]))
 }
 
 /// The full path of child `name` of `parent`.

@@ -2,6 +2,8 @@
 //! See ARCHITECTURE.md for the rooms and the one direction of flow.
 
 pub mod admin;
+pub mod client_port;
 pub mod config;
 pub mod core;
+pub mod node;
 pub mod storage;
