@@ -116,10 +116,10 @@ impl Loader {
         }
         let acl: Arc<[Acl]> = acl.into();
         let number = self.tree.acls.acquire(&acl);
-        if let Some(old) = self.acls.insert(id, number) {
-            self.tree.acls.release(old);
+        match self.acls.insert(id, number) {
+            None => Ok(()),
+            Some(_) => Err("two ACLs have one number"),
         }
-        Ok(())
     }
 
     fn node(&mut self, input: &mut Input<'_>) -> Parsed {
@@ -166,6 +166,7 @@ impl Loader {
         }
         let slot = self.tree.nodes.insert(node).ok_or(FULL)?;
         self.tree.nodes[slot].owner = self.tree.owners.attach(raw_owner, slot, is(has::OWNED));
+        self.tree.schedule(slot);
         if is_root {
             self.tree.root = slot;
         }
