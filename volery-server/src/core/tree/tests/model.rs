@@ -348,7 +348,11 @@ fn is_session(raw: i64) -> bool {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..Default::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 400,
+        failure_persistence: None,
+        ..Default::default()
+    })]
 
     #[test]
     fn agrees_with_the_model(ops in prop::collection::vec(any_op(), 1..150)) {
@@ -393,12 +397,13 @@ proptest! {
             bytes[at] = byte;
         }
         let mut loader = Loader::new(3);
-        if loader.chunk(&bytes).is_ok() {
-            // What loads is a tree: every walk ends.
-            if let Ok(tree) = loader.finish() {
-                let _ = tree.digest();
-                prop_assert!(tree.descendants("/") <= tree.node_count());
-            }
+        let taken = loader.chunk(&bytes);
+        let finished = loader.finish();
+        prop_assert!(taken.is_ok() || finished.is_err());
+        // What loads is a tree: every walk ends.
+        if let Ok(tree) = finished {
+            let _ = tree.digest();
+            prop_assert!(tree.descendants("/") <= tree.node_count());
         }
     }
 }
