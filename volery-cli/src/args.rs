@@ -39,7 +39,7 @@ pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: Global,
     /// The same as --server; stands before the command only.
-    #[arg(short = 's', value_name = "SERVERS", conflicts_with = "server", hide = true)]
+    #[arg(short = 's', value_name = "SERVERS", hide = true)]
     server_short: Option<Servers>,
     #[command(subcommand)]
     pub(crate) command: Command,

@@ -45,12 +45,12 @@ pub(crate) struct Arguments {
 
 /// A multi that the service refused; nothing of it was done.
 #[derive(Debug, thiserror::Error)]
-#[error("nothing was done: operation {} ({}) failed: {}", .index + 1, .operation, .cause)]
+#[error("nothing was done: operation {} ({}) failed: {} ({})", .index + 1, .operation,
+    .cause, .cause.name())]
 pub(crate) struct MultiFailed {
     /// From 0.
     index: usize,
     operation: String,
-    #[source]
     cause: ClientError,
     codes: Vec<(String, i32)>,
 }
@@ -186,7 +186,7 @@ mod tests {
         let failed = failure(&names, &results).expect("a failure");
         assert_eq!(
             failed.to_string(),
-            "nothing was done: operation 2 (set /b) failed: /b has another version"
+            "nothing was done: operation 2 (set /b) failed: /b has another version (BADVERSION)"
         );
         let document = failed.document("m");
         assert_eq!(document["name"], "BADVERSION");

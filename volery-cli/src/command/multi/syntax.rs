@@ -52,7 +52,9 @@ pub(super) fn from_arguments(arguments: &[String]) -> anyhow::Result<Vec<MultiOp
 fn from_group(group: &[String], number: usize) -> anyhow::Result<MultiOp> {
     let operation = Operation::try_parse_from(group).map_err(|error| {
         let text = error.to_string();
-        let reason = text.lines().next().unwrap_or_default();
+        let reason: Vec<&str> =
+            text.lines().map(str::trim).take_while(|line| !line.is_empty()).collect();
+        let reason = reason.join(" ");
         let reason = reason.trim_start_matches("error: ");
         Usage(format!("operation {number} ({}): {reason}", group.join(" ")))
     })?;
