@@ -14,10 +14,13 @@ use anyhow::Context;
 use clap::Parser;
 
 use args::Cli;
-use output::Output;
+use output::{Output, Usage};
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return wrong_usage(&error),
+    };
     let output = Output::new(cli.global.json);
     let result = run(&cli, &output).and_then(|()| Ok(output.flush()?));
     match result {
@@ -28,6 +31,19 @@ fn main() -> ExitCode {
             ExitCode::from(output.fail(&error))
         }
     }
+}
+
+/// Help goes to stdout; what is wrong goes to stderr, as JSON where that was asked for.
+fn wrong_usage(error: &clap::Error) -> ExitCode {
+    if error.use_stderr() && std::env::args().any(|argument| argument == "--json") {
+        let text = error.to_string();
+        let lines = text.lines().map(str::trim).take_while(|line| !line.is_empty());
+        let message = lines.collect::<Vec<_>>().join(" ");
+        let message = message.trim_start_matches("error: ").to_owned();
+        let output = Output::new(true);
+        return ExitCode::from(output.fail(&Usage(message).into()));
+    }
+    error.exit()
 }
 
 fn run(cli: &Cli, output: &Output) -> anyhow::Result<()> {

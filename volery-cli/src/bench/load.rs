@@ -16,7 +16,7 @@ use tokio::time::{sleep, timeout, timeout_at};
 use volery_proto::zk::Request;
 
 use super::plan::{Op, Plan, Shape};
-use super::process::{cpu_time, resident};
+use super::process::{cpu_time, resident, sum};
 use super::pump::{Kind, OnTheWay, Source, pump};
 use super::stats::{Stats, Window};
 use crate::client::connection::{Connection, Credentials};
@@ -40,7 +40,8 @@ pub(super) struct Load {
     pub(super) warmup: Duration,
     pub(super) duration: Duration,
     pub(super) timeout: Duration,
-    pub(super) server: Option<u32>,
+    /// Processes whose CPU and memory are measured; several make one figure.
+    pub(super) servers: Vec<u32>,
 }
 
 /// What came out.
@@ -93,13 +94,13 @@ type Sample = (Duration, Option<Duration>, Option<u64>);
 /// CPU time within the window, and the server's memory at its end.
 fn sample(load: &Load, start: Instant) -> anyhow::Result<Sample> {
     let client = std::process::id();
-    let server_time = || load.server.map(cpu_time).transpose();
+    let server_time = || sum(&load.servers, cpu_time);
     thread::sleep(start.saturating_duration_since(Instant::now()));
     let (client_before, server_before) = (cpu_time(client)?, server_time()?);
     thread::sleep((start + load.duration).saturating_duration_since(Instant::now()));
     let (client_after, server_after) = (cpu_time(client)?, server_time()?);
     let server_cpu = server_after.zip(server_before).map(|(after, before)| after - before);
-    let server_resident = load.server.map(resident).transpose()?;
+    let server_resident = sum(&load.servers, resident)?;
     Ok((client_after - client_before, server_cpu, server_resident))
 }
 
@@ -173,6 +174,15 @@ struct SessionLoad {
     window: Window,
 }
 
+impl SessionLoad {
+    /// Requests were left without an answer. Those of the warm-up do not count.
+    fn lost(&mut self, count: u64) {
+        if Instant::now() >= self.window.start {
+            self.stats.borrow_mut().lost += count;
+        }
+    }
+}
+
 impl Source for SessionLoad {
     fn next(&mut self, xid: i32, now: Instant, out: &mut Vec<u8>) -> Option<Kind> {
         (now < self.window.end).then(|| self.plan.append(xid, out))
@@ -200,7 +210,7 @@ async fn run_session(
             if let Ok(Ok(())) = timeout_at((end + DRAIN).into(), work).await {
                 break;
             }
-            source.stats.borrow_mut().lost += on_the_way.len() as u64;
+            source.lost(on_the_way.len() as u64);
         }
         if Instant::now() >= end {
             return;
@@ -225,7 +235,7 @@ async fn open_and_close(load: Arc<Load>, host: String, mut source: SessionLoad) 
         if done.await.is_ok() {
             source.answered(kind, begun, Instant::now(), 0);
         } else {
-            source.stats.borrow_mut().lost += 1;
+            source.lost(1);
             sleep(REOPEN_PAUSE).await;
         }
     }

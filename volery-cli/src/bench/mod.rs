@@ -73,8 +73,9 @@ pub(crate) struct Arguments {
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     threads: u32,
     /// Process of the server on this machine: its CPU per operation and memory are measured too.
-    #[arg(long, value_name = "PID")]
-    server_pid: Option<u32>,
+    /// The processes of a cluster, separated by commas, are added up.
+    #[arg(long, value_name = "PID", value_delimiter = ',')]
+    server_pid: Vec<u32>,
     /// No load: create this many znodes with names of 30 characters.
     #[arg(long, value_name = "ZNODES",
         value_parser = clap::value_parser!(u32).range(1..=99_999_999))]
@@ -142,12 +143,12 @@ fn plan_load(a: &Arguments, op: Op, options: &ClientOptions) -> Load {
         warmup: a.warmup,
         duration: a.duration,
         timeout: options.timeout,
-        server: a.server_pid,
+        servers: a.server_pid.clone(),
     }
 }
 
 async fn run_fill(a: &Arguments, load: &Load, count: u32, output: &Output) -> anyhow::Result<()> {
-    let resident = || a.server_pid.map(process::resident).transpose();
+    let resident = || process::sum(&a.server_pid, process::resident);
     let before = resident()?;
     output.note(format_args!(
         "creating {count} znodes of {} bytes under {} roots with {} directories each",

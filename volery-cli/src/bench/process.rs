@@ -3,6 +3,7 @@
 //! Called by the load generator for itself and for the server.
 
 use std::fs;
+use std::ops::Add;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
@@ -32,6 +33,21 @@ pub(super) fn resident(process: u32) -> anyhow::Result<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     let kilobytes = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
     Ok(kilobytes.ok_or_else(|| anyhow!("{file} looks different here"))? * 1024)
+}
+
+/// A figure of several processes together; `None` where there is no process.
+pub(super) fn sum<T: Default + Add<Output = T>>(
+    processes: &[u32],
+    figure: impl Fn(u32) -> anyhow::Result<T>,
+) -> anyhow::Result<Option<T>> {
+    if processes.is_empty() {
+        return Ok(None);
+    }
+    let mut sum = T::default();
+    for &process in processes {
+        sum = sum + figure(process)?;
+    }
+    Ok(Some(sum))
 }
 
 #[cfg(test)]

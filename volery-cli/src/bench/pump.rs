@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use tokio::io::AsyncReadExt;
 
-use crate::client::connection::Connection;
+use crate::client::connection::{Connection, MAX_REPLY_BYTES};
 
 /// Bytes of the read buffer; grows where one reply is longer.
 const INPUT: usize = 64 << 10;
@@ -112,7 +112,11 @@ fn take_replies(
 ) -> io::Result<usize> {
     let mut at = 0;
     while filled - at >= HEAD {
-        let end = at + 4 + int(input, at) as usize;
+        let length = usize::try_from(int(input, at)).unwrap_or(usize::MAX);
+        if !(HEAD - 4..=MAX_REPLY_BYTES).contains(&length) {
+            return Err(io::Error::other("a reply of an impossible length"));
+        }
+        let end = at + 4 + length;
         if end > filled {
             if end - at > input.len() {
                 input.resize(end - at, 0);

@@ -65,7 +65,7 @@ pub(crate) async fn delete_all(
 ) -> Result<usize, ClientError> {
     let mut deleted = 0;
     for round in 1.. {
-        let nodes = walk(client, root, usize::MAX, |_| {}).await?;
+        let nodes = walk(client, root, usize::MAX, |found| progress(deleted, found)).await?;
         let total = deleted + nodes.len();
         let mut left = nodes.iter().rev().map(|node| node.path.as_str());
         let mut on_the_way = VecDeque::new();

@@ -67,7 +67,8 @@ pub(crate) async fn run(
     }
     match (answered, attempts.is_empty()) {
         (true, true) => Ok(()),
-        _ => Err(ClientError::Connect(attempts)).context("not every server answered"),
+        (true, false) => Err(ClientError::Connect(attempts)).context("not every server answered"),
+        (false, _) => Err(ClientError::Connect(attempts).into()),
     }
 }
 
