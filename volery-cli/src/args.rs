@@ -255,6 +255,15 @@ mod tests {
     }
 
     #[test]
+    fn bench_arguments_have_bounds() {
+        parse("volery bench --op multi2 --roots 4 --warmup 0s --server-pid 1,2 --cleanup");
+        for wrong in ["--op fly", "--sessions 0", "--write-percent 101", "--duration 0s"] {
+            let line = format!("volery bench {wrong}");
+            assert!(Cli::try_parse_from(line.split(' ')).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
     fn data_sources() {
         assert_eq!(DataSource::parse("-"), Ok(DataSource::Stdin));
         assert_eq!(DataSource::parse("@f"), Ok(DataSource::File("f".into())));

@@ -71,9 +71,14 @@ impl Client {
         self.call(path, Request::GetData(self.watched(path))).await
     }
 
+    /// Asks for the Stat.
+    pub(crate) async fn start_stat(&self, path: &str) -> Result<Pending, ClientError> {
+        self.start(path, Request::Exists(self.watched(path))).await
+    }
+
     /// Stat.
     pub(crate) async fn stat(&self, path: &str) -> Result<Stat, ClientError> {
-        self.call(path, Request::Exists(self.watched(path))).await
+        self.start_stat(path).await?.decode().await
     }
 
     /// Asks for names of the children and Stat.

@@ -4,6 +4,7 @@
 
 use std::collections::VecDeque;
 
+use volery_proto::jute::{Jute, Reader};
 use volery_proto::path::join;
 use volery_proto::zk::{ErrorCode, GetChildren2Response, Stat};
 
@@ -38,19 +39,26 @@ pub(crate) async fn walk(
     loop {
         while on_the_way.len() < WINDOW {
             let Some((path, depth)) = todo.pop_front() else { break };
-            let pending = client.start_children(&path).await?;
+            // At the last level the names would be read for nothing.
+            let pending = match depth < max_depth {
+                true => client.start_children(&path).await?,
+                false => client.start_stat(&path).await?,
+            };
             on_the_way.push_back((path, depth, pending));
         }
         let Some((path, depth, pending)) = on_the_way.pop_front() else { return Ok(found) };
-        let GetChildren2Response { mut children, stat } = match pending.decode().await {
+        let last = depth == max_depth;
+        let read = |r: &mut Reader| match last {
+            true => Stat::read(r).map(|stat| GetChildren2Response { children: Vec::new(), stat }),
+            false => GetChildren2Response::read(r),
+        };
+        let GetChildren2Response { mut children, stat } = match pending.decode_with(read).await {
             Ok(response) => response,
             Err(error) if depth > 0 && error.code() == Some(ErrorCode::NoNode) => continue,
             Err(error) => return Err(error),
         };
-        if depth < max_depth {
-            children.sort_unstable();
-            todo.extend(children.iter().map(|name| (join(&path, name), depth + 1)));
-        }
+        children.sort_unstable();
+        todo.extend(children.iter().map(|name| (join(&path, name), depth + 1)));
         found.push(Node { path, depth, stat });
         progress(found.len());
     }
