@@ -145,7 +145,6 @@ class Server:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd=self.directory,
-                start_new_session=True,  # Ctrl-C is for the suite, not the server
             )
         if wait:
             self.wait_ready(timeout)
