@@ -18,6 +18,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
+from cclient_suite import compile_story, run_story  # noqa: E402
 from record import Frame, Recorder, format_frame  # noqa: E402
 from server import JAVA_CLASS_PATH, ROOT, Server, poll  # noqa: E402
 
@@ -131,19 +132,10 @@ def drive_java(recorder: Recorder) -> None:
 
 
 def drive_c(recorder: Recorder) -> None:
-    source = HERE.parent / "cclient" / "story.c"
     with tempfile.TemporaryDirectory() as directory:
         binary = Path(directory) / "story"
-        subprocess.run(
-            ["gcc", "-DTHREADED", "-o", binary, source, "-lzookeeper_mt"], check=True
-        )
-        subprocess.run(
-            [binary, f"127.0.0.1:{recorder.port}", "capture"],
-            check=True,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            timeout=120,
-        )
+        compile_story(binary)
+        run_story(binary, recorder, "capture", echo=False)
 
 
 DRIVERS = {
