@@ -37,7 +37,11 @@ _STAT = struct.Struct(">qqqqiiiqiiq")
 
 
 class ConnectionLost(Exception):
-    """The server closed the connection, or did not answer in time."""
+    """The server closed the connection."""
+
+
+class NoAnswer(ConnectionLost):
+    """Nothing came in time, but the connection was not closed."""
 
 
 # -- encoding ---------------------------------------------------------------
@@ -271,12 +275,12 @@ class Client:
         while len(self._buffer) < count:
             left = until - time.monotonic()
             if left <= 0:
-                raise ConnectionLost("no answer in time")
+                raise NoAnswer("no answer in time")
             self.sock.settimeout(left)
             try:
                 chunk = self.sock.recv(65536)
             except TimeoutError:
-                raise ConnectionLost("no answer in time") from None
+                raise NoAnswer("no answer in time") from None
             except OSError as error:
                 raise ConnectionLost(str(error)) from None
             if not chunk:
