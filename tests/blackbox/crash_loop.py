@@ -401,6 +401,45 @@ def make_closed(port: int, number: int) -> str:
     return path
 
 
+# -- does the check find anything? -------------------------------------------
+
+
+def _first(writers: list[Writer], mark: str) -> str:
+    return next(path for w in writers for path in w.nodes if mark in path)
+
+
+def lose_a_write(client: Client, writers: list[Writer]) -> None:
+    client.call(jute.DELETE, jute.delete_body(_first(writers, "/n-")))
+
+
+def tear_a_multi(client: Client, writers: list[Writer]) -> None:
+    client.call(jute.DELETE, jute.delete_body(_first(writers, "/m-")))
+
+
+def repeat_a_write(client: Client, writers: list[Writer]) -> None:
+    payload, (parent, _) = next(iter(writers[0].sequential.items()))
+    body = jute.create_body(f"{parent}/s-", payload.encode(), flags=jute.SEQUENTIAL)
+    client.call(jute.CREATE, body)
+
+
+def repeat_a_set(client: Client, writers: list[Writer]) -> None:
+    path, (_, data) = next(iter(writers[0].counters.items()))
+    client.call(jute.SET_DATA, jute.set_body(path, data.encode()))
+
+
+def resurrect(client: Client, writers: list[Writer]) -> None:
+    client.call(jute.CREATE, jute.create_body(f"{writers[0].parents[0]}/never-1"))
+
+
+SABOTAGE = {
+    "lose": lose_a_write,
+    "tear": tear_a_multi,
+    "double": repeat_a_write,
+    "double-set": repeat_a_set,
+    "resurrect": resurrect,
+}
+
+
 # -- the loop ---------------------------------------------------------------
 
 
@@ -437,8 +476,6 @@ def setup(server: Server, writers: list[Writer]) -> None:
 def run(args: argparse.Namespace) -> tuple[int, int]:
     rng = random.Random(args.seed)
     config = {"tickTime": TICK_MS, "snapCount": 2000}
-    if args.server == "volery":
-        config["partitions"] = args.partitions
     config |= dict(option.split("=", 1) for option in args.option)
     server = Server(args.server, config)
     server.start()
@@ -464,6 +501,8 @@ def run(args: argparse.Namespace) -> tuple[int, int]:
             thread.join()
         problems = [f"{w.error}" for w in writers if w.error]
         client = Client(server.port, SESSION_MS)
+        if args.sabotage and number == args.rounds:
+            SABOTAGE[args.sabotage](client, writers)
         unanswered = sum(len(w.pending) for w in writers)
         last = number == args.rounds
         problems += checker.check(client, everything=last or number % 10 == 0)
@@ -512,7 +551,11 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
     parser.add_argument("--writers", type=int, default=6)
     parser.add_argument("--load", type=float, default=0.6, help="longest load in a round, s")
-    parser.add_argument("--partitions", type=int, default=4, help="of volery")
+    parser.add_argument(
+        "--sabotage",
+        choices=SABOTAGE,
+        help="do the server's worst by hand before a check: it must be found (exit code 0 if so)",
+    )
     parser.add_argument("-o", "--option", action="append", default=[], metavar="KEY=VALUE")
     args = parser.parse_args()
     print(f"{args.server}, {args.rounds} rounds, seed {args.seed}", flush=True)
@@ -521,6 +564,9 @@ def main() -> int:
     except (Violation, ConnectionLost, TimeoutError) as error:
         print(f"FAILED, --seed {args.seed}: {error}")
         passed, failed = 0, 1
+    if args.sabotage:
+        print("sabotage " + ("found" if failed else "NOT found"))
+        return 0 if failed else 1
     print(f"{passed} passed, {failed} failed, 0 skipped")
     return 1 if failed else 0
 

@@ -49,6 +49,10 @@ DEFAULT_CONFIG = {
     "admin.enableServer": "false",
 }
 
+# For Volery only. Several partitions, since one would hide what crosses them;
+# no fixed metrics port, since suites run side by side.
+VOLERY_CONFIG = {"partitions": "4", "metricsProvider.httpPort": "0"}
+
 
 class NotReady(Exception):
     """The server died or did not answer in time; carries the end of its log."""
@@ -121,7 +125,8 @@ class Server:
         if self.kind not in SUBJECTS:
             raise ValueError(f"unknown server {self.kind!r}, one of {SUBJECTS}")
         self.port = port or free_port()
-        self.config = DEFAULT_CONFIG | {k: str(v) for k, v in (config or {}).items()}
+        self.config = DEFAULT_CONFIG | (VOLERY_CONFIG if self.kind == "volery" else {})
+        self.config |= {key: str(value) for key, value in (config or {}).items()}
         self._own_directory = directory is None
         self.directory = Path(directory or tempfile.mkdtemp(prefix="blackbox-"))
         self.data = self.directory / "data"

@@ -107,8 +107,8 @@ class Skew:
 class Side:
     """One server and the clients on it."""
 
-    def __init__(self, kind: str, clients: int) -> None:
-        self.server = Server(kind, CONFIG).start()
+    def __init__(self, kind: str, clients: int, options: dict[str, str]) -> None:
+        self.server = Server(kind, CONFIG | options).start()
         self.clients: list[Client] = []
         self.owners: dict[int, int] = {}  # session -> client number
         for number in range(clients):
@@ -230,10 +230,12 @@ def stats(body: dict) -> list[dict]:
 class Pair:
     """The original and the subject side by side."""
 
-    def __init__(self, subject: str, verbose: bool = False, clients: int = 3) -> None:
+    def __init__(
+        self, subject: str, options: dict[str, str], verbose: bool = False, clients: int = 3
+    ) -> None:
         self.verbose = verbose
-        self.left = Side("zookeeper", clients)
-        self.right = Side(subject, clients)
+        self.left = Side("zookeeper", clients, {})
+        self.right = Side(subject, clients, options)
         self.skew = Skew()
         self.excused: dict[str, int] = {}
 
@@ -547,15 +549,15 @@ def _near(path: str | None) -> list[str]:
 class Run:
     """Keeps the pair of servers over many sequences, renewing it when needed."""
 
-    def __init__(self, subject: str, verbose: bool) -> None:
-        self.subject, self.verbose = subject, verbose
+    def __init__(self, subject: str, options: dict[str, str], verbose: bool) -> None:
+        self.subject, self.options, self.verbose = subject, options, verbose
         self.pair: Pair | None = None
         self.passed = self.failed = 0
         self.excused: dict[str, int] = {}
 
     def sequence(self, name: str, steps) -> None:
         if self.pair is None:
-            self.pair = Pair(self.subject, self.verbose)
+            self.pair = Pair(self.subject, self.options, self.verbose)
         else:
             self.pair.wipe()
         if self.verbose:
@@ -609,10 +611,15 @@ def main() -> int:
     parser.add_argument("--only", type=int, help="only this round")
     parser.add_argument("--traps-only", action="store_true")
     parser.add_argument("--trap", help="only traps whose name contains this")
+    parser.add_argument(
+        "-o", "--option", action="append", default=[], metavar="KEY=VALUE",
+        help="of the subject's zoo.cfg",
+    )  # fmt: skip
     parser.add_argument("--verbose", action="store_true", help="print every answer")
     args = parser.parse_args()
     print(f"zookeeper against {args.server}, seed {args.seed}", flush=True)
-    run = Run(args.server, args.verbose)
+    options = dict(option.split("=", 1) for option in args.option)
+    run = Run(args.server, options, args.verbose)
     if args.only is None:
         for name, steps in TRAPS.items():
             if not args.trap or args.trap in name:
