@@ -5,8 +5,9 @@
     compare.py --seed 1 --only 17          one round of a seed again
     compare.py --trap "order of the checks" --verbose
 
-First come the traps (traps.py): written sequences for the places where a new
-implementation usually goes wrong. Then rounds of random requests, made from
+First come the traps (traps.py), written sequences for the places where a new
+implementation usually goes wrong, and what happens on the wire beside requests
+(wire.py: handshakes, lengths, four-letter words). Then rounds of random requests, made from
 the seed: a few sessions with different identities work on a small tree with
 valid, invalid and torn requests; watches, multis, reconnects included.
 
@@ -29,6 +30,8 @@ from __future__ import annotations
 
 import argparse
 import bisect
+import difflib
+import pprint
 import random
 import sys
 import time
@@ -579,6 +582,31 @@ class Run:
                 print(f"    {step}")
             self._renew()
 
+    def wire(self, name: str, scenario) -> None:
+        """A scenario of wire.py; sessions it leaves behind do not matter."""
+        if self.pair is None:
+            self.pair = Pair(self.subject, self.options, self.verbose)
+        sides = self.pair.left, self.pair.right
+        seen = []
+        for side in sides:
+            try:
+                seen.append(scenario(side.server.port))
+            except (ConnectionLost, AssertionError, OSError) as error:
+                seen.append(f"{type(error).__name__}: {error}")
+        if self.verbose:
+            print(f"--- wire {name}\n    {seen[0]}")
+        if seen[0] == seen[1]:
+            self.passed += 1
+            return
+        self.failed += 1
+        print(f"FAILED wire {name!r}")
+        for line in difflib.unified_diff(
+            pprint.pformat(seen[0], width=90).splitlines(),
+            pprint.pformat(seen[1], width=90).splitlines(),
+            "original", "subject", lineterm="", n=0,
+        ):  # fmt: skip
+            print(f"    {line}")
+
     def _renew(self) -> None:
         for name, count in self.pair.excused.items():
             self.excused[name] = self.excused.get(name, 0) + count
@@ -588,6 +616,8 @@ class Run:
     def finish(self) -> None:
         if self.pair:
             self._renew()
+
+    def report(self) -> None:
         for difference in DIFFERENCES:
             if count := self.excused.get(difference.name):
                 print(f"{count:4} times differing on purpose: {difference.name}")
@@ -602,6 +632,7 @@ def random_steps(seed: int, number: int, count: int, clients: int = 3):
 
 def main() -> int:
     from traps import TRAPS
+    from wire import SCENARIOS
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add_server_option(parser)
@@ -624,7 +655,12 @@ def main() -> int:
         for name, steps in TRAPS.items():
             if not args.trap or args.trap in name:
                 run.sequence(f"trap {name!r}", steps)
-        print(f"traps: {run.passed} passed, {run.failed} failed", flush=True)
+        for name, scenario in SCENARIOS.items():
+            if not args.trap or args.trap in name:
+                run.wire(name, scenario)
+        # Sessions left behind would expire in the middle of what follows.
+        run.finish()
+        print(f"traps and wire: {run.passed} passed, {run.failed} failed", flush=True)
     if not args.traps_only and not args.trap:
         rounds = range(1, args.rounds + 1) if args.only is None else [args.only]
         for number in rounds:
@@ -634,6 +670,7 @@ def main() -> int:
             )
         print(f"{len(rounds)} random rounds of {args.steps} requests", flush=True)
     run.finish()
+    run.report()
     print(f"{run.passed} passed, {run.failed} failed, 0 skipped")
     return 1 if run.failed else 0
 
