@@ -97,7 +97,8 @@ class Writer:
         tag = f"w{self.number}-{self.serial}"
         data = tag.encode()
         kind = self.rng.choice(
-            ["create"] * 3 + ["top", "seq", "seq", "shared", "set", "set", "set"]
+            ["create"] * 3
+            + ["top", "seq", "seq", "shared", "set", "set", "set"]
             + ["multi", "multi", "topmulti", "badmulti", "delete", "multiset"]
         )
         planned = self._planned()
@@ -169,9 +170,7 @@ class Writer:
         """Takes the session up again, or makes one; retries until deadline."""
         while True:
             try:
-                client = Client(
-                    port, SESSION_MS, self.session, self.password, self.last_zxid
-                )
+                client = Client(port, SESSION_MS, self.session, self.password, self.last_zxid)
                 break
             except ConnectionLost:
                 if time.monotonic() > deadline:
@@ -285,9 +284,7 @@ class Checker:
         self.payloads |= {path: data for path, (data, _) in read.items()}
         for path in self.payloads.keys() - sequential:
             problems.append(f"gone: {path} ({self.payloads[path]})")
-        counters = self.data(
-            client, [path for writer in self.writers for path in writer.counters]
-        )
+        counters = self.data(client, [path for writer in self.writers for path in writer.counters])
 
         by_payload: dict[str, list[str]] = {}
         for path, payload in self.payloads.items():
@@ -360,9 +357,7 @@ class Survivor:
     def resume(self) -> None:
         old = self.client
         old.disconnect()
-        self.client = Client(
-            self.port, SESSION_MS, old.session, old.password, old.last_zxid
-        )
+        self.client = Client(self.port, SESSION_MS, old.session, old.password, old.last_zxid)
         if self.client.session != old.session:
             raise Violation(f"session {old.session:#x} did not survive the restart")
 

@@ -30,8 +30,7 @@ ALL = 31
 OPEN_ACL = [(ALL, "world", "anyone")]
 
 STAT_FIELDS = (
-    "czxid mzxid ctime mtime version cversion aversion "
-    "ephemeralOwner dataLength numChildren pzxid"
+    "czxid mzxid ctime mtime version cversion aversion ephemeralOwner dataLength numChildren pzxid"
 ).split()
 _STAT = struct.Struct(">qqqqiiiqiiq")
 

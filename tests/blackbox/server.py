@@ -242,9 +242,7 @@ class Server:
         if self.kind == "volery":
             return [str(volery_binary()), str(config)]
         flags = [
-            f"-D{key}={value}"
-            for key, value in self.config.items()
-            if key.startswith(JVM_ONLY)
+            f"-D{key}={value}" for key, value in self.config.items() if key.startswith(JVM_ONLY)
         ]
         return [
             "java",

@@ -342,23 +342,22 @@ DIFFERENCES = [
     Difference(
         "check at top level",
         "since 3.9.3 a check outside a multi is an unknown request (-6, closed)",
-        lambda s, l, r: s.opcode == jute.CHECK
-        and r.get("err") == -6
-        and r.get("closes") is True,
+        lambda s, l, r: s.opcode == jute.CHECK and r.get("err") == -6 and r.get("closes") is True,
         diverges=True,
     ),
     Difference(
         "watcher types 4 and 5",
         "3.9.0 added the types persistent and recursive; 3.8 answers -5",
-        lambda s, l, r: s.opcode in (jute.CHECK_WATCHES, jute.REMOVE_WATCHES)
-        and s.body[-4:] in (jute.e_int(4), jute.e_int(5))
-        and l.get("err") == -5,
+        lambda s, l, r: (
+            s.opcode in (jute.CHECK_WATCHES, jute.REMOVE_WATCHES)
+            and s.body[-4:] in (jute.e_int(4), jute.e_int(5))
+            and l.get("err") == -5
+        ),
         diverges=True,
     ),
     Difference(
         "deleteContainer from a client",
-        "Java lets any client delete any empty node with opcode 20, without ACL;"
-        " Volery refuses it",
+        "Java lets any client delete any empty node with opcode 20, without ACL; Volery refuses it",
         lambda s, l, r: s.opcode == jute.DELETE_CONTAINER and r.get("err") == -6,
         diverges=True,
     ),
@@ -366,9 +365,9 @@ DIFFERENCES = [
         "body after an error",
         "3.8 sends an empty multi's end after the error of a bad multiRead; clients"
         " read nothing behind an error",
-        lambda s, l, r: s.opcode == jute.MULTI_READ
-        and l.get("err") == r.get("err") == -5
-        and not r.get("body"),
+        lambda s, l, r: (
+            s.opcode == jute.MULTI_READ and l.get("err") == r.get("err") == -5 and not r.get("body")
+        ),
     ),
     Difference(
         "TTL record without TTL flags",

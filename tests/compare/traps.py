@@ -372,9 +372,7 @@ TRAPS: dict[str, list[Step]] = {
         for path in ("", "x", "//", "/zookeeper/", "/\0", None)
         for opcode in (jute.EXISTS, jute.GET_DATA, jute.GET_CHILDREN)
     ],
-    "sync looks at nothing": [
-        call(0, jute.SYNC, e_string(path)) for path in ("/", "/no", "x", "")
-    ],
+    "sync looks at nothing": [call(0, jute.SYNC, e_string(path)) for path in ("/", "/no", "x", "")],
     "counting": [
         NODE,
         create(f"{W}/a"),

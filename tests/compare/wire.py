@@ -138,9 +138,7 @@ def unknown_sessions(port: int) -> list[str]:
 def renewal(port: int) -> list[str]:
     """The newer connection wins; the older one is closed, silently."""
     old = Client(port, 10000)
-    renewed = Raw(port).send(
-        hello(session=old.session, password=old.password, timeout=20000)
-    )
+    renewed = Raw(port).send(hello(session=old.session, password=old.password, timeout=20000))
     results = [renewed.session()]
     try:
         old.call(jute.EXISTS, jute.read_body("/"))

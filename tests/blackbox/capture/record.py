@@ -118,9 +118,7 @@ class Recorder:
         except (OSError, EOFError):
             connection.close()
 
-    def _record(
-        self, connection: _Connection, direction: str, payload: bytes, first: bool
-    ) -> None:
+    def _record(self, connection: _Connection, direction: str, payload: bytes, first: bool) -> None:
         with self._lock:
             if first:
                 opcode, xid = "connect", None

@@ -97,9 +97,7 @@ def drive_kazoo(recorder: Recorder) -> None:
     expect(KazooException, zk.reconfig, "server.2=127.0.0.1:1:2;3", None, None)
     # A cut connection brings the renewal and setWatches.
     lost, back = threading.Event(), threading.Event()
-    zk.add_listener(
-        lambda state: back.set() if state == "CONNECTED" else lost.set() and None
-    )
+    zk.add_listener(lambda state: back.set() if state == "CONNECTED" else lost.set() and None)
     recorder.drop_connections()
     assert lost.wait(20) and back.wait(20)
     zk.set("/k", b"after")
