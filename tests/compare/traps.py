@@ -43,7 +43,8 @@ def auth(client, secret=b"alice:secret", scheme="digest"):
 
 
 def set_acl(path, acl, client=0, version=-1):
-    return call(client, jute.SET_ACL, e_string(path) + e_acl(acl) + e_int(version))
+    body = e_string(path) + e_acl(acl) + e_int(version)
+    return call(client, jute.SET_ACL, body, *compare._near(path))
 
 
 def add_watch(path, mode, client=0):
