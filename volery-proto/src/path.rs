@@ -1,5 +1,7 @@
 //! Paths of znodes: ZooKeeper's full check, and the splitting that everything else uses.
 
+use bytestring::ByteString;
+
 /// Whether `path` passes ZooKeeper's server-side `PathUtils.validatePath`; the error says why not.
 ///
 /// # Errors
@@ -42,6 +44,13 @@ fn is_forbidden(c: char) -> bool {
 pub fn split(path: &str) -> Option<(&str, &str)> {
     let at = path.rfind('/')?;
     Some((&path[..at.max(1)], &path[at + 1..]))
+}
+
+/// The parent of [`split`], sharing the path's memory.
+#[must_use]
+pub fn parent_of(path: &ByteString) -> Option<ByteString> {
+    let end = path.rfind('/')?.max(1);
+    Some(path.slice_ref(&path[..end]))
 }
 
 /// The full path of child `name` of `parent`.
