@@ -1,3 +1,7 @@
-//! Tests of one ring.
+//! Tests of one ring: a member alone, and a simulated world of several.
 
 mod alone;
+mod checker;
+mod churn;
+mod random;
+mod world;
