@@ -100,6 +100,7 @@ impl Ring {
             let unproposed = std::mem::take(&mut self.coordinator.waiting).into();
             let coordinator = self.coordinator_hint();
             effects.push(Effect::SteppedDown { coordinator, unproposed });
+            self.rearm(self.config.election_us, self.seen);
         }
     }
 

@@ -101,6 +101,8 @@ impl Ring {
             let decided = instance < recovered.decided || ring.layout.alone();
             if let Some(cell) = ring.store.hold(instance, held) {
                 cell.decided = decided.then_some(ballot);
+                // What the log holds at a start is durable: it votes when it is asked again.
+                cell.votes = if ring.acceptor.lost { 0 } else { ring.layout.my_bit() };
             }
         }
         ring.check_recovered()?;

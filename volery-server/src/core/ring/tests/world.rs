@@ -269,9 +269,10 @@ impl World {
         let mut effects = Vec::new();
         verb(ring, now, &mut effects);
         ring.flush(now, &mut effects);
-        if !ring.is_memory_lost() {
-            self.nodes[node].lost = false;
-        }
+        let lost = ring.is_memory_lost();
+        let n = &mut self.nodes[node];
+        // A crash before this is durable would take it back: then two have lost their memory.
+        n.lost &= lost || n.synced < n.log.len() || !effects.is_empty();
         let before = self.nodes[node].log.len();
         let mut last = 0;
         for effect in effects {
@@ -347,6 +348,21 @@ impl World {
     }
 
     fn happen(&mut self, event: Event) {
+        if std::env::var("RING_TRACE").is_ok_and(|t| t.parse::<u64>().unwrap_or(0) < self.time) {
+            match &event {
+                Event::Message { to, from, message } => {
+                    let m = format!("{message:?}");
+                    eprintln!("{} {from}->{to} {m:.200}", self.time);
+                }
+                Event::Synced { node, number, .. } => {
+                    eprintln!("{} synced {node} {number}", self.time)
+                }
+                Event::Detect { node, other, suspect } => {
+                    eprintln!("{} detect at {node} {other} {suspect}", self.time)
+                }
+                Event::Install { node, .. } => eprintln!("{} install {node}", self.time),
+            }
+        }
         match event {
             Event::Message { to, from, message } => self.with(to, |ring, now, effects| {
                 ring.handle_message(server(from), message, now, effects);
