@@ -1,6 +1,7 @@
 //! Goal: whatever the network, the disks and the clocks do, the members agree, and once the faults
 //! stop they go on. Method: many short seeded runs; every rule left out must be caught.
-//! Replay: `RING_SEED=… cargo test -p volery-server ring::tests::churn`.
+//! Replay: `RING_SEED=… cargo test -p volery-server ring::tests::churn`; `RING_TRACE=1` with
+//! `--nocapture` prints every event; `RING_RUNS=…` runs as many seeds from there.
 
 use super::super::Ring;
 use super::super::mutant::Mutant;

@@ -3,5 +3,6 @@
 mod alone;
 mod checker;
 mod churn;
+mod pair;
 mod random;
 mod world;

@@ -18,6 +18,7 @@ pub(super) const RING: RingId = RingId(1);
 const CLOCK: u64 = Slot::EPOCH_UNIX_US + 1_000_000_000;
 
 /// Something that will happen.
+#[derive(Debug)]
 enum Event {
     Message { to: usize, from: usize, message: RingMessage },
     Synced { node: usize, life: u64, number: u64, length: usize },
@@ -62,6 +63,7 @@ pub(super) struct World {
     mutant: Option<Mutant>,
     observer: bool,
     window: usize,
+    trace: bool,
 }
 
 fn server(node: usize) -> ServerId {
@@ -92,6 +94,7 @@ impl World {
             mutant,
             observer,
             window,
+            trace: std::env::var_os("RING_TRACE").is_some(),
             random,
         };
         for _ in 0..nodes {
@@ -270,9 +273,6 @@ impl World {
         verb(ring, now, &mut effects);
         ring.flush(now, &mut effects);
         let lost = ring.is_memory_lost();
-        let n = &mut self.nodes[node];
-        // A crash before this is durable would take it back: then two have lost their memory.
-        n.lost &= lost || n.synced < n.log.len() || !effects.is_empty();
         let before = self.nodes[node].log.len();
         let mut last = 0;
         for effect in effects {
@@ -301,7 +301,10 @@ impl World {
                 Effect::BecameCoordinator { .. } | Effect::SteppedDown { .. } => {}
             }
         }
-        let length = self.nodes[node].log.len();
+        let n = &mut self.nodes[node];
+        // A crash before this is durable would take it back: then two have lost their memory.
+        n.lost &= lost || n.synced < n.log.len();
+        let length = n.log.len();
         if length > before {
             let life = self.nodes[node].life;
             let delay = self.random.below(self.weather.sync_us);
@@ -348,20 +351,8 @@ impl World {
     }
 
     fn happen(&mut self, event: Event) {
-        if std::env::var("RING_TRACE").is_ok_and(|t| t.parse::<u64>().unwrap_or(0) < self.time) {
-            match &event {
-                Event::Message { to, from, message } => {
-                    let m = format!("{message:?}");
-                    eprintln!("{} {from}->{to} {m:.200}", self.time);
-                }
-                Event::Synced { node, number, .. } => {
-                    eprintln!("{} synced {node} {number}", self.time)
-                }
-                Event::Detect { node, other, suspect } => {
-                    eprintln!("{} detect at {node} {other} {suspect}", self.time)
-                }
-                Event::Install { node, .. } => eprintln!("{} install {node}", self.time),
-            }
+        if self.trace {
+            println!("{} {event:.200?}", self.time);
         }
         match event {
             Event::Message { to, from, message } => self.with(to, |ring, now, effects| {
