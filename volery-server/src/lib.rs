@@ -7,3 +7,4 @@ pub mod config;
 pub mod core;
 pub mod node;
 pub mod storage;
+pub mod telemetry;
