@@ -1,11 +1,9 @@
-//! What a big tree costs: memory per znode (every allocation counted as glibc's malloc rounds it,
-//! and the growth of the process), time per operation, snapshot and load.
+//! What a big tree costs: memory per znode (the growth of the process), time per operation,
+//! snapshot and load.
 //!
-//! `cargo run --release --example tree_memory [znodes] [directories] [extra ephemerals 0|1]`
+//! `cargo run --release --example tree_memory [znodes] [directories] [raw owner]`
 
-use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -14,32 +12,6 @@ use volery_proto::ids::Zxid;
 use volery_proto::zk::{Acl, Id, perms};
 use volery_server::core::tree::{Loader, Tree};
 use volery_server::core::types::{Change, Moment, Part};
-
-static HEAP: AtomicUsize = AtomicUsize::new(0);
-
-/// glibc's malloc: 8 bytes of header, chunks of 16 bytes, at least 32.
-fn chunk_size(layout: Layout) -> usize {
-    ((layout.size() + 8 + 15) & !15).max(32)
-}
-
-struct Counting;
-
-// The only way to count allocations; this program is no part of the server.
-#[allow(unsafe_code)]
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        HEAP.fetch_add(chunk_size(layout), Ordering::Relaxed);
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
-        HEAP.fetch_sub(chunk_size(layout), Ordering::Relaxed);
-        unsafe { System.dealloc(memory, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 fn resident() -> usize {
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
@@ -102,7 +74,7 @@ fn main() {
     let id = Id { scheme: "world".into(), id: "anyone".into() };
     let acl: Arc<[Acl]> = Arc::new([Acl { perms: perms::ALL, id }]);
     let data = Some(Bytes::from(vec![7; 100]));
-    let (heap, rss) = (HEAP.load(Ordering::Relaxed), resident());
+    let before = resident();
     let mut tree = Tree::new(true, 42);
     for i in 0..directories {
         let path = format!("/d{i}").into();
@@ -116,9 +88,8 @@ fn main() {
         took += one;
         longest = longest.max(one);
     }
-    let per_znode = |bytes: usize| bytes as f64 / (znodes + directories) as f64;
-    println!("heap       {:>8.1} B a znode", per_znode(HEAP.load(Ordering::Relaxed) - heap));
-    println!("resident   {:>8.1} B a znode", per_znode(resident().saturating_sub(rss)));
+    let each = resident().saturating_sub(before) as f64 / (znodes + directories) as f64;
+    println!("memory     {each:>8.1} B a znode");
     bench.report("create", took, longest);
     bench.each("get", |_, path| {
         let start = Instant::now();
@@ -134,7 +105,6 @@ fn main() {
     });
     snapshot(&mut tree);
     bench.each("delete", |i, path| apply(&mut tree, &Change::Delete { path }, 2 * znodes + i));
-    println!("left       {:>8} B of heap", HEAP.load(Ordering::Relaxed) - heap);
 }
 
 fn snapshot(tree: &mut Tree) {
@@ -158,7 +128,7 @@ fn snapshot(tree: &mut Tree) {
     let bytes: usize = chunks.iter().map(Vec::len).sum();
     let took = start.elapsed();
     println!("snapshot   {took:>8.0?}, {bytes} B, the longest slice {longest:?}");
-    let heap = HEAP.load(Ordering::Relaxed);
+    let before = resident();
     let start = Instant::now();
     let mut loader = Loader::new(43);
     let taken = chunks.iter().try_for_each(|chunk| loader.chunk(chunk));
@@ -166,7 +136,7 @@ fn snapshot(tree: &mut Tree) {
     let took = start.elapsed();
     match loaded {
         Ok(loaded) if loaded.digest() == digest => {
-            let each = (HEAP.load(Ordering::Relaxed) - heap) as f64 / loaded.node_count() as f64;
+            let each = resident().saturating_sub(before) as f64 / loaded.node_count() as f64;
             println!("load       {took:>8.0?}, {each:.1} B a znode");
         }
         Ok(_) => println!("load       another tree came out"),

@@ -47,9 +47,9 @@ impl<'a, V: View + ?Sized> Overlay<'a, V> {
     }
 
     fn update_parent(&mut self, path: &ByteString, make: fn(NodeInfo, Moment) -> NodeInfo) {
-        if let Some((parent, _)) = path::split(path) {
+        if let Some(parent) = path::parent_of(path) {
             let moment = self.moment;
-            self.update(ByteString::from(parent), |node| make(node, moment));
+            self.update(parent, |node| make(node, moment));
         }
     }
 

@@ -3,6 +3,7 @@
 //! Called by the front end (to choose a ring) and by executors (to know their part).
 
 mod plan;
+pub mod rules;
 
 pub use plan::{Destination, Target};
 
@@ -95,6 +96,12 @@ impl PartitionMap {
             (std::cmp::Reverse(rule.components.len()), stars)
         });
         PartitionMap { version, partitions, rules }
+    }
+
+    /// The map that checked rules describe.
+    #[must_use]
+    pub fn from_rules(version: u32, rules: &rules::MapRules) -> PartitionMap {
+        PartitionMap::new(version, rules.partitions, &rules.spread, &rules.prefixes)
     }
 
     /// Its version; commands carry the one they were planned with.

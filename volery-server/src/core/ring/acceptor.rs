@@ -3,14 +3,21 @@
 //! Called by the ring's verbs; what it must remember leaves as `Append` effects.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use bytes::Bytes;
-use volery_proto::ids::{Ballot, Instance};
+use volery_proto::ids::{Ballot, Instance, ServerId};
 
 use super::Ring;
-use super::effect::Effect;
+use super::effect::{Effect, Now};
+use super::layout::next_on;
+use super::message::{Promise, Proposed, RingMessage};
+use super::mutant::Mutant;
 use super::record::{self, RecoveredRing, Rejoins};
 use super::store::{Held, Payload};
+
+/// How far above its cursor an acceptor accepts: bounds its memory.
+const AHEAD_MAX: u64 = 1 << 16;
 
 /// What an acceptor remembers beside the accepted values.
 #[derive(Debug)]
@@ -43,6 +50,11 @@ impl Acceptor {
 }
 
 impl Ring {
+    /// Whether this server's promises and votes count.
+    pub(super) fn may_vote(&self) -> bool {
+        self.layout.is_member() && !self.acceptor.lost
+    }
+
     /// A ballot of this server above everything it has promised.
     pub(super) fn next_ballot(&self) -> Ballot {
         let round = self.acceptor.promised.round.saturating_add(1);
@@ -57,12 +69,142 @@ impl Ring {
         number
     }
 
+    /// What a message that rests on everything accepted so far must wait for.
+    pub(super) fn all_durable(&self) -> Option<u64> {
+        let wait = self.acceptor.appended > self.acceptor.durable;
+        (wait && !self.mutant(Mutant::EarlyVote)).then_some(self.acceptor.appended)
+    }
+
     /// Promises a ballot and logs it; returns the append that the promise waits for.
     pub(super) fn promise_own(&mut self, ballot: Ballot, effects: &mut Vec<Effect>) -> u64 {
-        self.acceptor.promised = ballot;
+        self.acceptor.promised = self.acceptor.promised.max(ballot);
         let a = &self.acceptor;
-        let record = record::promise(self.config.ring, ballot, a.lost, &a.rejoins);
+        let record = record::promise(self.config.ring, a.promised, a.lost, &a.rejoins);
         self.append(record, effects)
+    }
+
+    /// Phase 1b. A healthy coordinator is not disturbed: whoever hears it promises nobody else.
+    pub(super) fn on_prepare(
+        &mut self,
+        from: ServerId,
+        (ballot, trial): (Ballot, bool),
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) {
+        if !self.may_vote() || ballot.server != from || self.follows_another(from, now) {
+            return;
+        }
+        let promised = self.acceptor.promised;
+        if ballot < promised {
+            let message = RingMessage::Refuse { ballot, promised };
+            return self.send(from, message, effects);
+        }
+        if !trial && ballot > promised {
+            self.promise_own(ballot, effects);
+            self.yield_to(ballot, effects);
+        }
+        let promise = Promise {
+            ballot,
+            trial,
+            trim: self.learner.trim,
+            decided: self.learner.next,
+            values: if trial { Vec::new() } else { self.open_values() },
+            rejoins: self.acceptor.rejoins.clone(),
+            rejoined: self.rejoined(),
+        };
+        let message = RingMessage::Promise(Box::new(promise));
+        let after_durable = self.all_durable();
+        effects.push(Effect::Send { to: from, message, after_durable });
+    }
+
+    /// From which ballot this server's promises count.
+    pub(super) fn rejoined(&self) -> Ballot {
+        self.acceptor.rejoins.get(&self.config.me).copied().unwrap_or_default()
+    }
+
+    /// Everything accepted and not known to be decided.
+    pub(super) fn open_values(&self) -> Vec<Proposed> {
+        let mut values = Vec::new();
+        let mut instance = self.learner.next.max(self.store.base());
+        while instance < self.store.end() {
+            let held = self.store.get(instance).and_then(|cell| cell.held.as_ref());
+            if let Some(held) = held.filter(|held| held.logged) {
+                let value = held.payload.bytes.clone();
+                values.push(Proposed { instance, ballot: held.ballot, value });
+            }
+            instance.0 += 1;
+        }
+        values
+    }
+
+    /// Phase 2: the payload arrives. It is forwarded at once; the vote waits for the disk.
+    pub(super) fn on_accept(
+        &mut self,
+        proposed: Proposed,
+        path: Arc<[ServerId]>,
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Proposed { instance, ballot, .. } = proposed;
+        if let Some(next) = next_on(&path, self.config.me) {
+            let message =
+                RingMessage::Accept { proposed: proposed.clone(), path: Arc::clone(&path) };
+            self.send(next, message, effects);
+        }
+        if ballot < self.acceptor.promised && self.may_vote() {
+            let promised = self.acceptor.promised;
+            return self.send(ballot.server, RingMessage::Refuse { ballot, promised }, effects);
+        }
+        self.follow(ballot, now, effects);
+        if instance < self.store.base() {
+            let decided = self.learner.next;
+            return self.send(ballot.server, RingMessage::Alive { ballot, decided }, effects);
+        }
+        if self.is_too_far(instance) {
+            return self.note_decided(Instance(0), Some(ballot.server));
+        }
+        self.take_payload(proposed, path, effects);
+    }
+
+    fn take_payload(
+        &mut self,
+        proposed: Proposed,
+        path: Arc<[ServerId]>,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Proposed { instance, ballot, value } = proposed;
+        let may_vote = self.may_vote();
+        let Some(cell) = self.store.entry(instance) else { return };
+        if cell.decided.is_some_and(|decided| ballot < decided) {
+            return;
+        }
+        cell.path = Some(path);
+        let same = cell.held.as_ref().filter(|held| held.ballot == ballot);
+        if same.is_some_and(|held| held.logged || !may_vote) {
+            return self.vote_again(instance, ballot, effects);
+        }
+        if let Err(error) = self.check_agreement(instance, ballot, &value) {
+            return self.fail(error, effects);
+        }
+        if self.holds_later(instance, ballot) {
+            return;
+        }
+        let Ok(payload) = record::decode(self.config.ring, instance, value) else { return };
+        if may_vote {
+            self.accept_own(instance, ballot, payload, effects);
+        } else {
+            self.store.hold(instance, Held { ballot, payload, logged: false });
+        }
+        self.deliver(effects);
+    }
+
+    fn holds_later(&self, instance: Instance, ballot: Ballot) -> bool {
+        let held = self.store.get(instance).and_then(|cell| cell.held.as_ref());
+        held.is_some_and(|held| held.ballot > ballot)
+    }
+
+    pub(super) fn is_too_far(&self, instance: Instance) -> bool {
+        instance.0 >= self.learner.next.0.saturating_add(AHEAD_MAX)
     }
 
     /// Accepts a payload at a ballot that is not below the promise, and logs it.
@@ -76,6 +218,10 @@ impl Ring {
         self.acceptor.promised = self.acceptor.promised.max(ballot);
         let number = self.log_value(instance, ballot, payload, effects);
         self.acceptor.unsynced.push_back((number, instance, ballot));
+        if self.mutant(Mutant::EarlyVote) {
+            let mine = self.layout.my_bit();
+            self.count_votes(instance, ballot, mine, effects);
+        }
     }
 
     /// Logs a payload and holds it in memory.
@@ -91,7 +237,8 @@ impl Ring {
         let (record, bytes) = record::accepted(self.config.ring, instance, ballot, decided, bytes);
         let number = self.append(record, effects);
         let payload = Payload { value, bytes };
-        self.store.hold(instance, Held { ballot, payload, number, logged: true });
+        let held = Held { ballot, payload, logged: true };
+        self.store.hold(instance, held);
         number
     }
 
@@ -108,21 +255,87 @@ impl Ring {
         self.deliver(effects);
     }
 
-    /// Adds votes to an instance; a majority decides it.
+    /// Votes of others arrive along the path.
+    pub(super) fn on_votes(
+        &mut self,
+        (instance, ballot): (Instance, Ballot),
+        votes: &[ServerId],
+        path: Arc<[ServerId]>,
+        effects: &mut Vec<Effect>,
+    ) {
+        let votes = self.layout.bits(votes);
+        let Some(cell) = self.store.get_mut(instance) else { return };
+        cell.path = Some(path);
+        self.count_votes(instance, ballot, votes, effects);
+        self.deliver(effects);
+    }
+
+    /// Adds votes to an instance: the first acceptor that sees a majority announces the decision,
+    /// the others pass on what they know.
     fn count_votes(
         &mut self,
         instance: Instance,
         ballot: Ballot,
         votes: u64,
-        _effects: &mut Vec<Effect>,
+        effects: &mut Vec<Effect>,
     ) {
+        let (mine, may_vote) = (self.layout.my_bit(), self.may_vote());
+        let any_ballot = self.mutant(Mutant::AnyBallot);
+        let path_quorum = self.mutant(Mutant::PathQuorum);
         let Some(cell) = self.store.get_mut(instance) else { return };
-        if cell.held.as_ref().is_none_or(|held| held.ballot != ballot) {
+        let Some(held) = cell.held.as_ref() else { return };
+        if held.ballot != ballot && !any_ballot {
             return;
         }
+        let before = cell.votes;
         cell.votes |= votes;
-        if cell.decided.is_none() && self.layout.is_quorum(cell.votes) {
+        if cell.decided.is_some() || cell.votes == before {
+            return;
+        }
+        let length = cell.path.as_ref().map_or(1, |path| path.len());
+        let enough = path_quorum && cell.votes.count_ones() as usize > length / 2;
+        if self.layout.is_quorum(cell.votes) || enough {
             cell.decided = Some(ballot);
+            return self.announce(instance, ballot, effects);
+        }
+        // Before its own vote is durable an acceptor keeps the others' and sends them with it.
+        if cell.votes & mine != 0 || !may_vote || !held.logged {
+            self.pass_votes(instance, ballot, effects);
+        }
+    }
+
+    fn announce(&mut self, instance: Instance, ballot: Ballot, effects: &mut Vec<Effect>) {
+        if self.layout.alone() && self.config.observers.is_empty() {
+            return;
+        }
+        for to in self.layout.audience() {
+            self.send(to, RingMessage::Decision { instance, ballot }, effects);
+        }
+    }
+
+    fn pass_votes(&mut self, instance: Instance, ballot: Ballot, effects: &mut Vec<Effect>) {
+        let Some(cell) = self.store.get(instance) else { return };
+        let Some(path) = cell.path.clone() else { return };
+        let Some(next) = self.layout.next_voter(&path) else { return };
+        let votes = self.layout.servers(cell.votes);
+        self.send(next, RingMessage::Votes { instance, ballot, votes, path }, effects);
+    }
+
+    /// The coordinator sent again what is accepted here already.
+    fn vote_again(&mut self, instance: Instance, ballot: Ballot, effects: &mut Vec<Effect>) {
+        let Some(cell) = self.store.get(instance) else { return };
+        if let Some(decided) = cell.decided {
+            let message = RingMessage::Decision { instance, ballot: decided };
+            self.send(ballot.server, message, effects);
+        } else if cell.votes != 0 {
+            self.pass_votes(instance, ballot, effects);
+        }
+    }
+
+    /// Sends, unless it is to this server itself.
+    pub(super) fn send(&self, to: ServerId, message: RingMessage, effects: &mut Vec<Effect>) {
+        if to != self.config.me {
+            effects.push(Effect::Send { to, message, after_durable: None });
         }
     }
 }

@@ -21,19 +21,25 @@
 mod acceptor;
 mod check;
 mod coordinator;
+mod dispatch;
 mod effect;
+mod election;
 mod layout;
 mod learner;
 mod message;
+mod mutant;
 mod record;
+mod rejoin;
 mod store;
 #[cfg(test)]
 mod tests;
 mod trim;
 mod weight;
 
+use std::collections::BTreeSet;
+
 use volery_proto::command::Command;
-use volery_proto::ids::{Ballot, Instance, Slot};
+use volery_proto::ids::{Ballot, Instance, ServerId, Slot};
 
 pub use effect::{Effect, Now, RingConfig, RingError};
 pub use message::{Promise, Proposed, RingMessage};
@@ -41,8 +47,11 @@ pub use record::{LogRecordBody, RecoveredRing};
 
 use acceptor::Acceptor;
 use coordinator::Coordinator;
+use election::Election;
 use layout::Layout;
 use learner::Learner;
+use mutant::Mutant;
+use rejoin::Rejoin;
 use store::Store;
 
 /// One ring at one server: acceptor, learner and, where it leads, coordinator.
@@ -54,7 +63,14 @@ pub struct Ring {
     acceptor: Acceptor,
     learner: Learner,
     coordinator: Coordinator,
+    election: Election,
+    rejoin: Rejoin,
+    suspects: BTreeSet<ServerId>,
+    /// The time of the last event that had one.
+    seen: Now,
     failed: bool,
+    #[cfg(test)]
+    planted: Option<mutant::Mutant>,
 }
 
 impl Ring {
@@ -70,7 +86,13 @@ impl Ring {
             acceptor: Acceptor::new(&recovered),
             learner: Learner::new(recovered.trim),
             coordinator: Coordinator::default(),
+            election: Election::new(config.seed, config.me),
+            rejoin: Rejoin::default(),
+            suspects: BTreeSet::new(),
+            seen: Now::default(),
             failed: false,
+            #[cfg(test)]
+            planted: None,
             config,
         };
         ring.store.forget_below(recovered.trim.0);
@@ -79,6 +101,8 @@ impl Ring {
             let decided = instance < recovered.decided || ring.layout.alone();
             if let Some(cell) = ring.store.hold(instance, held) {
                 cell.decided = decided.then_some(ballot);
+                // What the log holds at a start is durable: it votes when it is asked again.
+                cell.votes = if ring.acceptor.lost { 0 } else { ring.layout.my_bit() };
             }
         }
         ring.check_recovered()?;
@@ -91,21 +115,34 @@ impl Ring {
     /// # Errors
     /// The log begins above the cursor, or contradicts it.
     pub fn start_at(&mut self, instance: Instance, position: Slot) -> Result<(), RingError> {
-        self.check_cursor(instance, position)?;
+        let complete = self.check_cursor(instance, position)?;
         self.learner.jump(instance, position);
-        self.forget();
+        if complete {
+            self.forget();
+        } else {
+            self.cut_at(instance, position);
+        }
         Ok(())
     }
 
     /// Delivers what the log knows to be decided, and begins to take part.
     pub fn start(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        self.seen = now;
+        self.log_cut(effects);
         self.deliver(effects);
         if self.layout.alone() && !self.acceptor.lost {
             let ballot = self.next_ballot();
             self.promise_own(ballot, effects);
-            self.lead(ballot, effects);
+            self.lead(ballot, now, effects);
+        } else if self.acceptor.lost {
+            if self.mutant(Mutant::LostVotes) {
+                self.acceptor.lost = false;
+            }
+            // Kept in the log until it has rejoined, whatever interrupts it.
+            self.promise_own(Ballot::default(), effects);
         }
-        let _ = now;
+        self.rearm(0, now);
+        self.go_on(now, effects);
     }
 
     /// A fetched snapshot with this cursor is installed: goes on from there.
@@ -116,17 +153,23 @@ impl Ring {
         now: Now,
         effects: &mut Vec<Effect>,
     ) {
+        self.seen = now;
         if self.learner.jump(instance, position) {
-            self.forget();
+            self.cut_at(instance, position);
+            self.log_cut(effects);
             self.deliver(effects);
         }
-        let _ = now;
+        self.go_on(now, effects);
     }
 
     /// The log has synced every append up to `number`: votes count from here on.
     pub fn durable(&mut self, number: u64, effects: &mut Vec<Effect>) {
         self.acceptor.durable = self.acceptor.durable.max(number);
         self.count_durable(effects);
+        if !self.layout.alone() {
+            let now = self.seen;
+            self.conclude(now, effects);
+        }
     }
 
     /// Queues commands, in order. False (nothing queued): this server does not coordinate.
@@ -183,7 +226,8 @@ impl Ring {
     /// The ring's position after everything proposed here.
     #[must_use]
     pub fn proposed_position(&self) -> Slot {
-        self.coordinator.proposed.max(self.learner.position)
+        let proposed = if self.is_coordinator() { self.coordinator.proposed } else { Slot(0) };
+        proposed.max(self.learner.position)
     }
 
     /// The ring's position after everything decided and delivered.

@@ -140,7 +140,7 @@ impl RecoveredRing {
             return Ok(());
         }
         let payload = decode(self.ring, instance, record.value)?;
-        self.accepted.insert(instance, Held { ballot, payload, number: 0, logged: true });
+        self.accepted.insert(instance, Held { ballot, payload, logged: true });
         Ok(())
     }
 

@@ -16,13 +16,18 @@ pub(super) struct Payload {
     pub(super) bytes: Bytes,
 }
 
+impl Payload {
+    pub(super) fn new(value: Value) -> Payload {
+        let bytes = value.encode();
+        Payload { value: Arc::new(value), bytes }
+    }
+}
+
 /// The payload of one instance at one ballot. A payload counts for its own ballot only.
 #[derive(Clone, Debug)]
 pub(super) struct Held {
     pub(super) ballot: Ballot,
     pub(super) payload: Payload,
-    /// The append that made it durable; 0: it is in the log since before this start.
-    pub(super) number: u64,
     /// This acceptor accepted it (or logged the decided value): it is in the log.
     pub(super) logged: bool,
 }
@@ -87,6 +92,8 @@ impl Store {
     pub(super) fn hold(&mut self, instance: Instance, held: Held) -> Option<&mut Cell> {
         let added = held.payload.bytes.len();
         let cell = self.entry(instance)?;
+        // Votes are for the payload of one ballot.
+        cell.votes = 0;
         let removed = cell.held.replace(held).map_or(0, |old| old.payload.bytes.len());
         self.bytes = (self.bytes + added).saturating_sub(removed);
         self.get_mut(instance)

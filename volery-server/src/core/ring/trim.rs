@@ -6,7 +6,7 @@ use bytes::Bytes;
 use volery_proto::ids::{Instance, Slot};
 
 use super::Ring;
-use super::effect::RingError;
+use super::effect::{Effect, RingError};
 use super::record;
 
 impl Ring {
@@ -41,6 +41,26 @@ impl Ring {
             record::trim(ring, instance, position, a.promised),
             record::promise(ring, a.promised, a.lost, &a.rejoins),
         ]
+    }
+
+    /// What this server has of the values below a snapshot's cursor may have gaps: its log begins
+    /// at the cursor, and it tells nobody what was below.
+    pub(super) fn cut_at(&mut self, instance: Instance, position: Slot) {
+        if instance > self.learner.trim.0 {
+            self.learner.trim = (instance, position);
+            self.learner.cut = true;
+            self.store.forget_below(instance);
+        }
+    }
+
+    /// Logs such a cut, before anything that says that all below it is decided.
+    pub(super) fn log_cut(&mut self, effects: &mut Vec<Effect>) {
+        if std::mem::take(&mut self.learner.cut) && self.layout.is_member() {
+            let (instance, position) = self.learner.trim;
+            let promised = self.acceptor.promised;
+            let record = record::trim(self.config.ring, instance, position, promised);
+            self.append(record, effects);
+        }
     }
 
     /// Bounds the memory for delivered values.

@@ -428,6 +428,18 @@ impl Server {
         self.front_end.serving()
     }
 
+    /// This server.
+    #[must_use]
+    pub fn id(&self) -> ServerId {
+        self.config.server
+    }
+
+    /// Whether nothing that was asked for is under way.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.appended.is_empty() && self.front_end.counters().outstanding == 0
+    }
+
     /// The front end, for the status words.
     #[must_use]
     pub fn front_end(&self) -> &FrontEnd {

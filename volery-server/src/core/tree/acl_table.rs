@@ -12,8 +12,6 @@ struct Held {
     acl: Arc<[Acl]>,
     hash: u64,
     refs: u32,
-    /// Never the same for two occupants of one number.
-    serial: u64,
 }
 
 /// Number → ACL, and back.
@@ -23,13 +21,12 @@ pub(super) struct AclTable {
     free: Vec<u32>,
     index: HashTable<u32>,
     seed: u64,
-    serial: u64,
 }
 
 impl AclTable {
     pub(super) fn new(seed: u64) -> AclTable {
         let (held, free, index) = (Vec::new(), Vec::new(), HashTable::new());
-        AclTable { held, free, index, seed, serial: 0 }
+        AclTable { held, free, index, seed }
     }
 
     /// The number of this ACL, with one more reference to it.
@@ -42,8 +39,7 @@ impl AclTable {
             self.retain(id);
             return id;
         }
-        self.serial += 1;
-        let new = Some(Held { acl: acl.clone(), hash, refs: 1, serial: self.serial });
+        let new = Some(Held { acl: acl.clone(), hash, refs: 1 });
         let id = match self.free.pop() {
             Some(id) => {
                 self.held[id as usize] = new;
@@ -82,18 +78,9 @@ impl AclTable {
 
     /// The ACL of a number in use.
     pub(super) fn get(&self, id: u32) -> &Arc<[Acl]> {
-        &self.held(id).acl
-    }
-
-    /// Tells the occupants of one number apart.
-    pub(super) fn serial(&self, id: u32) -> u64 {
-        self.held(id).serial
-    }
-
-    fn held(&self, id: u32) -> &Held {
         let held = self.held.get(id as usize).and_then(Option::as_ref);
         // Cannot fail: every owned node holds a reference to the number it names.
-        held.expect("an owned node names an ACL that is not held")
+        &held.expect("an owned node names an ACL that is not held").acl
     }
 
     fn hash(&self, acl: &[Acl]) -> u64 {
@@ -122,12 +109,11 @@ mod tests {
         assert_eq!(table.acquire(&acl(31)), first);
         let second = table.acquire(&acl(1));
         assert_ne!(first, second);
-        let serial = table.serial(first);
         table.release(first);
         assert_eq!(table.get(first)[0].perms, 31);
         table.release(first);
         assert_eq!(table.acquire(&acl(3)), first);
-        assert_ne!(table.serial(first), serial);
+        assert_eq!(table.get(first)[0].perms, 3);
         assert_eq!(table.index.len(), 2);
     }
 }

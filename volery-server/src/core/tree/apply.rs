@@ -89,6 +89,7 @@ impl Tree {
         }
         let slot = self.link(node)?;
         self.nodes[slot].owner = self.owners.attach(new.owner, slot, part.node);
+        self.schedule(slot);
         if part.entry {
             self.before_change(parent);
             let extra = self.extra_for(parent)?;
@@ -156,6 +157,7 @@ impl Tree {
     fn set_data(&mut self, path: &str, data: Option<&[u8]>, at: Moment) -> Done {
         let slot = self.find_owned(path).ok_or("its data is set, but it is not there")?;
         self.before_change(slot);
+        self.unschedule(slot);
         let node = &mut self.nodes[slot];
         self.data_size -= node.data_len();
         node.set_data(data);
@@ -167,6 +169,7 @@ impl Tree {
         };
         node.mtime_ms = at.time_ms;
         node.mzxid = at.zxid.0;
+        self.schedule(slot);
         Ok(())
     }
 
@@ -197,6 +200,7 @@ impl Tree {
     /// The inverse of `link`, for a node without children.
     fn unlink(&mut self, slot: u32) -> Done {
         self.before_change(slot);
+        self.unschedule(slot);
         let parent = self.nodes[slot].parent;
         let hash = self.hash(self.nodes[slot].name());
         let extra = self.extra_number(parent)?;

@@ -60,9 +60,10 @@ impl<T> Arena<T> {
         ((slot >> PAGE_BITS) + 1) << PAGE_BITS
     }
 
-    /// Whether the page of `slot` holds anything.
-    pub(super) fn page_in_use(&self, slot: u32) -> bool {
-        matches!(self.pages.get((slot >> PAGE_BITS) as usize), Some(Some(_)))
+    /// Whether a slot in use may follow in the page of `slot`, itself included.
+    pub(super) fn page_goes_on(&self, slot: u32) -> bool {
+        let page = self.pages.get((slot >> PAGE_BITS) as usize).and_then(Option::as_ref);
+        page.is_some_and(|page| ((slot & (PAGE - 1)) as usize) < page.cells.len())
     }
 
     pub(super) fn get(&self, slot: u32) -> Option<&T> {

@@ -37,6 +37,7 @@ pub struct Loader {
     records: u64,
     ended: bool,
     chunks: usize,
+    failed: Option<LoadError>,
 }
 
 type Parsed<T = ()> = Result<T, &'static str>;
@@ -53,18 +54,26 @@ impl Loader {
             records: 0,
             ended: false,
             chunks: 0,
+            failed: None,
         }
     }
 
     /// Takes the next chunk: the bytes of one slice, or of several one after the other.
     ///
     /// # Errors
-    /// What is wrong with it; the loader is then of no further use.
+    /// What is wrong with it; the loader then gives the same error for ever.
     pub fn chunk(&mut self, bytes: &[u8]) -> Result<(), LoadError> {
+        if let Some(error) = &self.failed {
+            return Err(error.clone());
+        }
         let mut input = Input { all: bytes, at: 0 };
         let chunk = self.chunks;
         self.chunks += 1;
-        self.records(&mut input).map_err(|reason| LoadError { chunk, at: input.at, reason })
+        self.records(&mut input).map_err(|reason| {
+            let error = LoadError { chunk, at: input.at, reason };
+            self.failed = Some(error.clone());
+            error
+        })
     }
 
     /// The tree, once all chunks were taken.
@@ -72,6 +81,9 @@ impl Loader {
     /// # Errors
     /// The snapshot is not complete, or its nodes do not form a tree.
     pub fn finish(mut self) -> Result<Tree, LoadError> {
+        if let Some(error) = self.failed {
+            return Err(error);
+        }
         match self.assemble() {
             Ok(()) => Ok(self.tree),
             Err(reason) => Err(LoadError { chunk: self.chunks, at: 0, reason }),
@@ -116,10 +128,10 @@ impl Loader {
         }
         let acl: Arc<[Acl]> = acl.into();
         let number = self.tree.acls.acquire(&acl);
-        if let Some(old) = self.acls.insert(id, number) {
-            self.tree.acls.release(old);
+        match self.acls.insert(id, number) {
+            None => Ok(()),
+            Some(_) => Err("two ACLs have one number"),
         }
-        Ok(())
     }
 
     fn node(&mut self, input: &mut Input<'_>) -> Parsed {
@@ -166,6 +178,7 @@ impl Loader {
         }
         let slot = self.tree.nodes.insert(node).ok_or(FULL)?;
         self.tree.nodes[slot].owner = self.tree.owners.attach(raw_owner, slot, is(has::OWNED));
+        self.tree.schedule(slot);
         if is_root {
             self.tree.root = slot;
         }

@@ -16,6 +16,7 @@ mod digest;
 mod load;
 mod node;
 mod owners;
+mod reaper;
 mod snapshot;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)] // A test fails by its panic.
@@ -37,6 +38,7 @@ use self::acl_table::AclTable;
 use self::arena::{Arena, NONE};
 use self::node::{Extra, Node, OWNED};
 use self::owners::Owners;
+use self::reaper::TtlEnds;
 use self::snapshot::Snapshot;
 use super::types::{Change, Owner, Part};
 
@@ -58,6 +60,7 @@ pub struct Tree {
     extras: Arena<Extra>,
     acls: AclTable,
     owners: Owners,
+    ttl_ends: TtlEnds,
     root: u32,
     hash_seed: u64,
     /// Owned znodes.
@@ -93,6 +96,7 @@ impl Tree {
             extras: Arena::new(),
             acls: AclTable::new(hash_seed),
             owners: Owners::default(),
+            ttl_ends: TtlEnds::new(),
             root: NONE,
             hash_seed,
             node_count: 0,
@@ -243,29 +247,6 @@ impl Tree {
         let node = &self.nodes[slot];
         let listed = self.nodes.get(node.parent).is_some_and(|parent| parent.has(OWNED));
         Part { node: node.has(OWNED), entry: listed }
-    }
-
-    /// Up to `max` znodes that the reaper should try to delete: containers whose children are all
-    /// gone, containers that had none for more than `never_used_ms` (0: never), and TTL znodes
-    /// without children and without a setData for more than their TTL.
-    #[must_use]
-    pub fn reap_candidates(&self, now_ms: i64, max: usize, never_used_ms: i64) -> Vec<ByteString> {
-        let is_due = |&(owner, slot): &(Owner, u32)| {
-            let node = &self.nodes[slot];
-            let extra = self.extra(slot);
-            if !node.has(OWNED) || extra.is_some_and(|extra| !extra.children.is_empty()) {
-                return false;
-            }
-            let age_ms = now_ms.saturating_sub(node.mtime_ms);
-            match owner {
-                Owner::Container if extra.is_some_and(|extra| extra.cversion > 0) => true,
-                Owner::Container => never_used_ms > 0 && age_ms > never_used_ms,
-                Owner::Ttl(ttl_ms) => ttl_ms != 0 && age_ms > ttl_ms,
-                Owner::None | Owner::Session(_) => false,
-            }
-        };
-        let due = self.owners.perishable().filter(is_due).take(max);
-        due.map(|(_, slot)| self.path_of(slot).into()).collect()
     }
 
     /// Znodes of this partition.

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::core::types::{CONTAINER_OWNER, Owner, TTL_OWNER_MARK};
+use crate::core::types::Owner;
 
 /// The number of "no owner".
 pub(super) const NOBODY: u32 = 0;
@@ -102,16 +102,6 @@ impl Owners {
             .filter(|(raw, _)| matches!(Owner::from_raw(**raw), Owner::Session(_)))
             .filter(|(_, number)| self.holding(**number).is_some_and(|h| h.owned > 0))
             .map(|(raw, _)| *raw)
-    }
-
-    /// The slots of containers, then of TTL znodes by ascending TTL.
-    pub(super) fn perishable(&self) -> impl Iterator<Item = (Owner, u32)> {
-        let containers = self.by_raw.range(CONTAINER_OWNER..=CONTAINER_OWNER);
-        containers.chain(self.by_raw.range(TTL_OWNER_MARK..=-1)).flat_map(|(raw, number)| {
-            let owner = Owner::from_raw(*raw);
-            let holding = self.holding(*number);
-            holding.into_iter().flat_map(|h| h.slots.iter().copied()).map(move |slot| (owner, slot))
-        })
     }
 
     fn holding(&self, number: u32) -> Option<&Holding> {

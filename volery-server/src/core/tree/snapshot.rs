@@ -44,8 +44,9 @@ pub(super) struct Snapshot {
     done: Vec<u64>,
     /// Records that could not wait for the next slice.
     side: Vec<u8>,
-    /// By ACL number: the serial of the last ACL that was written under it.
-    acls: Vec<u64>,
+    /// By ACL number: written. A number in use at the beginning keeps its ACL until the last
+    /// record that names it is written, and later ACLs are in no record: once is enough.
+    acls: Vec<bool>,
     records: u64,
 }
 
@@ -65,13 +66,11 @@ impl Snapshot {
     fn note_acl(&mut self, id: u32, acls: &AclTable, out: &mut Vec<u8>) {
         let at = id as usize;
         if self.acls.len() <= at {
-            self.acls.resize(at + 1, 0);
+            self.acls.resize(at + 1, false);
         }
-        let serial = acls.serial(id);
-        if self.acls[at] == serial {
+        if std::mem::replace(&mut self.acls[at], true) {
             return;
         }
-        self.acls[at] = serial;
         let acl = acls.get(id);
         out.push(tag::ACL);
         put_u32(out, id);
@@ -105,7 +104,7 @@ impl Tree {
         let mut left = max_nodes.max(1);
         while left > 0 && snapshot.cursor < snapshot.end && out.len() < out_max {
             let slot = snapshot.cursor;
-            if !self.nodes.page_in_use(slot) {
+            if !self.nodes.page_goes_on(slot) {
                 snapshot.cursor = Arena::<Node>::next_page(slot);
                 continue;
             }

@@ -69,9 +69,8 @@ impl WatchTable {
         }
         if part.entry
             && in_parent
-            && let Some((parent, _)) = path::split(path)
+            && let Some(parent) = path::parent_of(path)
         {
-            let parent = path.slice_ref(parent);
             self.fire(operation, Fired::ChildrenChanged, &parent, || acls.parent(), events);
         }
     }

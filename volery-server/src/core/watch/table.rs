@@ -33,25 +33,35 @@ impl WatchTable {
     }
 
     /// Registers a watch; it adds to those that the connection has on the path.
-    pub fn add(&mut self, path: &ByteString, conn: ConnId, kind: WatchKind) {
+    pub fn add(&mut self, path: &str, conn: ConnId, kind: WatchKind) {
         let before = self.modes(path, conn);
         let after = before.with(Modes::of_kind(kind));
         if before == after {
             return;
         }
         if before == Modes::NONE {
-            let paths = self.connections.entry(conn).or_default();
-            paths.insert(path.clone());
+            self.add_path(path, conn);
         }
-        let watchers = match self.paths.get_mut(path) {
-            Some(watchers) => watchers,
-            None => self.paths.entry(path.clone()).or_default(),
-        };
+        let Some(watchers) = self.paths.get_mut(path) else { return };
         match watchers.binary_search_by_key(&conn, |(c, _)| *c) {
             Ok(at) => watchers[at].1 = after,
             Err(at) => watchers.insert(at, (conn, after)),
         }
         self.count(before, after);
+    }
+
+    /// Makes both indexes know the pair. They share one copy of the path, which is not the
+    /// client's: that one would keep the whole frame in memory.
+    fn add_path(&mut self, path: &str, conn: ConnId) {
+        let key = match self.paths.get_key_value(path) {
+            Some((key, _)) => key.clone(),
+            None => {
+                let key = ByteString::from(path);
+                self.paths.insert(key.clone(), Vec::new());
+                key
+            }
+        };
+        self.connections.entry(conn).or_default().insert(key);
     }
 
     /// Removes the connection's watches of this type on the path; whether there were any.

@@ -69,22 +69,22 @@ struct Collector<'a, V: ?Sized> {
     owns_node: &'a dyn Fn(&str) -> bool,
     contribution: Contribution,
     /// How many creates so far, by parent.
-    creates: BTreeMap<&'a str, i32>,
+    creates: BTreeMap<ByteString, i32>,
 }
 
-impl<'a, V: View + ?Sized> Collector<'a, V> {
-    fn add(&mut self, op: &WriteOp<'a>) {
+impl<V: View + ?Sized> Collector<'_, V> {
+    fn add(&mut self, op: &WriteOp<'_>) {
         let path = op.path();
         match op {
             WriteOp::Create(create) => {
-                if let Some((parent, _)) = path::split(path) {
-                    self.add_node(&path.slice_ref(parent));
+                if let Some(parent) = path::parent_of(path) {
+                    self.add_node(&parent);
                     self.add_name(create, parent);
                 }
             }
             WriteOp::Delete { .. } | WriteOp::DeleteContainer { .. } => {
-                if let Some((parent, _)) = path::split(path) {
-                    self.add_node(&path.slice_ref(parent));
+                if let Some(parent) = path::parent_of(path) {
+                    self.add_node(&parent);
                 }
                 self.add_node(path);
             }
@@ -104,14 +104,14 @@ impl<'a, V: View + ?Sized> Collector<'a, V> {
     /// The name that a create takes is known here: every earlier create under the same parent
     /// has raised the raw cversion by one, or else the multi has failed before this operation,
     /// or the parent was deleted and created again, and then the overlay alone knows its children.
-    fn add_name(&mut self, create: &CreateOp<'a>, parent_path: &'a str) {
-        if !(self.owns_node)(parent_path) {
+    fn add_name(&mut self, create: &CreateOp<'_>, parent_path: ByteString) {
+        if !(self.owns_node)(&parent_path) {
             return;
         }
+        let parent = self.contribution.nodes.get(&parent_path).and_then(Option::as_ref);
         let count = self.creates.entry(parent_path).or_insert(0);
         let earlier = *count;
         *count = earlier.wrapping_add(1);
-        let parent = self.contribution.nodes.get(parent_path).and_then(Option::as_ref);
         let cversion = parent.map_or(0, |parent| parent.cversion);
         let name = create.final_path(cversion.wrapping_add(earlier));
         if !self.contribution.exists.contains_key(&name) {

@@ -16,7 +16,7 @@ fn at(seconds: u64) -> Now {
     Now { clock_us: Slot::EPOCH_UNIX_US + seconds * SECOND, monotonic_us: seconds * SECOND }
 }
 
-fn command(sequence: u64, after: Zxid) -> Command {
+pub(super) fn command(sequence: u64, after: Zxid) -> Command {
     Command {
         origin: Origin { server: ME, incarnation: Zxid(1), sequence },
         session: SessionId(7),
@@ -202,9 +202,11 @@ fn starts_at_a_cursor() {
     assert_eq!(r.ring.position(), Slot(9 * SECOND + 1));
     let mut recovered = RecoveredRing::new(RingId(1));
     for record in &w.log {
-        recovered.record(decode_record(record.clone()).unwrap().body.unwrap()).unwrap();
+        recovered
+            .record(decode_record(record.clone()).expect("good").body.expect("good"))
+            .expect("good");
     }
-    let mut ring = Ring::new(RingConfig::new(RingId(1), ME, vec![ME]), recovered).unwrap();
+    let mut ring = Ring::new(RingConfig::new(RingId(1), ME, vec![ME]), recovered).expect("good");
     assert!(ring.start_at(cursor.0, Slot(cursor.1.0 + 1)).is_err());
 }
 
@@ -217,7 +219,7 @@ fn recovers_after_a_trim() {
     }
     let (instance, position, _) = w.decided[6].clone();
     assert!(w.ring.trim(Instance(10), Slot(1)).is_err());
-    w.ring.trim(instance, position).unwrap();
+    w.ring.trim(instance, position).expect("good");
     let promised = w.ring.promised();
     w.log.extend(w.ring.checkpoint_records());
     w.one(10, 10);

@@ -1,0 +1,253 @@
+//! The measured load: threads with many sessions each, all kept busy through one time window.
+//! It prepares no znodes and prints nothing.
+//! Called by `bench::run`.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::{Arc, Barrier, OnceLock};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, anyhow};
+use bytes::BytesMut;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::task::{JoinSet, LocalSet};
+use tokio::time::{sleep, timeout, timeout_at};
+use volery_proto::zk::Request;
+
+use super::plan::{Op, Plan, Shape};
+use super::process::{cpu_time, resident, sum};
+use super::pump::{Kind, OnTheWay, Source, pump};
+use super::stats::{Stats, Window};
+use crate::client::connection::{Connection, Credentials};
+use crate::client::session::encode;
+
+/// Handshakes at once while the sessions open.
+const OPENING: usize = 32;
+/// How long the last answers may take after the window.
+const DRAIN: Duration = Duration::from_secs(10);
+/// Pause before a broken session is opened again.
+const REOPEN_PAUSE: Duration = Duration::from_millis(50);
+
+/// What to run.
+#[derive(Clone, Debug)]
+pub(super) struct Load {
+    pub(super) shape: Shape,
+    pub(super) hosts: Vec<String>,
+    pub(super) sessions: usize,
+    pub(super) outstanding: usize,
+    pub(super) threads: usize,
+    pub(super) warmup: Duration,
+    pub(super) duration: Duration,
+    pub(super) timeout: Duration,
+    /// Processes whose CPU and memory are measured; several make one figure.
+    pub(super) servers: Vec<u32>,
+}
+
+/// What came out.
+#[derive(Debug)]
+pub(super) struct Measured {
+    pub(super) stats: Stats,
+    pub(super) client_cpu: Duration,
+    pub(super) server_cpu: Option<Duration>,
+    pub(super) server_resident: Option<u64>,
+}
+
+/// Where the threads wait for each other.
+struct Gate {
+    /// All sessions are open, or somebody failed.
+    ready: Barrier,
+    window: OnceLock<Window>,
+    go: Barrier,
+}
+
+/// Runs the load.
+pub(super) fn run(load: &Load) -> anyhow::Result<Measured> {
+    let gate = Arc::new(Gate {
+        ready: Barrier::new(load.threads + 1),
+        window: OnceLock::new(),
+        go: Barrier::new(load.threads + 1),
+    });
+    let load = Arc::new(load.clone());
+    let threads: Vec<_> = (0..load.threads)
+        .map(|number| {
+            let (load, gate) = (Arc::clone(&load), Arc::clone(&gate));
+            thread::spawn(move || run_thread(&load, number, &gate))
+        })
+        .collect();
+    gate.ready.wait();
+    let start = Instant::now() + load.warmup;
+    let _ = gate.window.set(Window { start, end: start + load.duration });
+    gate.go.wait();
+    let sampled = sample(&load, start);
+    let mut stats = Stats::new();
+    for thread in threads {
+        let result = thread.join().map_err(|_| anyhow!("a thread of the load panicked"))?;
+        stats.merge(&result?);
+    }
+    let (client_cpu, server_cpu, server_resident) = sampled?;
+    Ok(Measured { stats, client_cpu, server_cpu, server_resident })
+}
+
+type Sample = (Duration, Option<Duration>, Option<u64>);
+
+/// CPU time within the window, and the server's memory at its end.
+fn sample(load: &Load, start: Instant) -> anyhow::Result<Sample> {
+    let client = std::process::id();
+    let server_time = || sum(&load.servers, cpu_time);
+    thread::sleep(start.saturating_duration_since(Instant::now()));
+    let (client_before, server_before) = (cpu_time(client)?, server_time()?);
+    thread::sleep((start + load.duration).saturating_duration_since(Instant::now()));
+    let (client_after, server_after) = (cpu_time(client)?, server_time()?);
+    let server_cpu = server_after.zip(server_before).map(|(after, before)| after - before);
+    let server_resident = sum(&load.servers, resident)?;
+    Ok((client_after - client_before, server_cpu, server_resident))
+}
+
+fn run_thread(load: &Arc<Load>, number: usize, gate: &Gate) -> anyhow::Result<Stats> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let opened = match &runtime {
+        Ok(runtime) => runtime.block_on(open_sessions(load, number)),
+        Err(error) => Err(anyhow!("cannot start a runtime: {error}")),
+    };
+    // Everybody passes both gates, also those that failed: nobody waits for ever.
+    gate.ready.wait();
+    gate.go.wait();
+    let (runtime, sessions) = (runtime?, opened?);
+    let window = *gate.window.get().context("the window is not set")?;
+    let stats = Rc::new(RefCell::new(Stats::new()));
+    let tasks = LocalSet::new();
+    for (session, connection) in sessions {
+        let source =
+            SessionLoad { plan: Plan::new(&load.shape, session), stats: Rc::clone(&stats), window };
+        let load = Arc::clone(load);
+        let host = load.hosts[session % load.hosts.len()].clone();
+        match connection {
+            Some(connection) => {
+                tasks.spawn_local(run_session(load, host, connection, source));
+            }
+            None => {
+                tasks.spawn_local(open_and_close(load, host, source));
+            }
+        }
+    }
+    runtime.block_on(tasks);
+    Ok(Rc::try_unwrap(stats).map_err(|_| anyhow!("a session still runs"))?.into_inner())
+}
+
+type Opened = (usize, Option<Connection>);
+
+/// Opens this thread's sessions. A load of sessions opens its own.
+async fn open_sessions(load: &Arc<Load>, thread: usize) -> anyhow::Result<Vec<Opened>> {
+    let mine = (thread..load.sessions).step_by(load.threads);
+    if load.shape.op == Op::Session {
+        return Ok(mine.map(|session| (session, None)).collect());
+    }
+    let (mut opened, mut opening) = (Vec::new(), JoinSet::new());
+    for session in mine {
+        if opening.len() >= OPENING {
+            opened.extend(opening.join_next().await.transpose()?.transpose()?);
+        }
+        let load = Arc::clone(load);
+        opening.spawn(async move {
+            let host = &load.hosts[session % load.hosts.len()];
+            let connection = open(host, load.timeout).await;
+            let connection = connection.with_context(|| format!("cannot connect to {host}"))?;
+            anyhow::Ok((session, Some(connection)))
+        });
+    }
+    while let Some(one) = opening.join_next().await {
+        opened.push(one??);
+    }
+    Ok(opened)
+}
+
+/// A new session.
+pub(super) async fn open(host: &str, limit: Duration) -> std::io::Result<Connection> {
+    Connection::open(host, &Credentials::default(), limit, limit).await
+}
+
+/// The source of one session's requests.
+struct SessionLoad {
+    plan: Plan,
+    stats: Rc<RefCell<Stats>>,
+    window: Window,
+}
+
+impl SessionLoad {
+    /// Requests were left without an answer. Those of the warm-up do not count.
+    fn lost(&mut self, count: u64) {
+        if Instant::now() >= self.window.start {
+            self.stats.borrow_mut().lost += count;
+        }
+    }
+}
+
+impl Source for SessionLoad {
+    fn next(&mut self, xid: i32, now: Instant, out: &mut Vec<u8>) -> Option<Kind> {
+        (now < self.window.end).then(|| self.plan.append(xid, out))
+    }
+
+    fn answered(&mut self, kind: Kind, sent: Instant, now: Instant, code: i32) {
+        if let Some(second) = self.window.second(now) {
+            self.stats.borrow_mut().answered(kind, now - sent, second, code);
+        }
+    }
+}
+
+async fn run_session(
+    load: Arc<Load>,
+    host: String,
+    connection: Connection,
+    mut source: SessionLoad,
+) {
+    let mut connection = Some(connection);
+    let mut on_the_way = OnTheWay::default();
+    let end = source.window.end;
+    loop {
+        if let Some(open) = &mut connection {
+            let work = pump(open, load.outstanding, &mut source, &mut on_the_way);
+            if let Ok(Ok(())) = timeout_at((end + DRAIN).into(), work).await {
+                break;
+            }
+            source.lost(on_the_way.len() as u64);
+        }
+        if Instant::now() >= end {
+            return;
+        }
+        sleep(REOPEN_PAUSE).await;
+        connection = open(&host, load.timeout).await.ok();
+    }
+    if let Some(mut connection) = connection {
+        let _ = timeout(DRAIN, close(&mut connection)).await;
+    }
+}
+
+/// Opens and closes sessions, one after the other.
+async fn open_and_close(load: Arc<Load>, host: String, mut source: SessionLoad) {
+    let kind = Kind { write: true, multi: false };
+    while Instant::now() < source.window.end {
+        let begun = Instant::now();
+        let done = async {
+            let mut connection = open(&host, load.timeout).await?;
+            close(&mut connection).await
+        };
+        if done.await.is_ok() {
+            source.answered(kind, begun, Instant::now(), 0);
+        } else {
+            source.lost(1);
+            sleep(REOPEN_PAUSE).await;
+        }
+    }
+}
+
+/// Ends the session and waits for the server's word.
+pub(super) async fn close(connection: &mut Connection) -> std::io::Result<()> {
+    let mut out = BytesMut::new();
+    encode(i32::MAX, &Request::CloseSession, &mut out);
+    connection.stream.write_all(&out).await?;
+    match connection.stream.read_buf(&mut connection.input).await? {
+        0 => Err(std::io::ErrorKind::UnexpectedEof.into()),
+        _ => Ok(()),
+    }
+}

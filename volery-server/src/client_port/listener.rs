@@ -1,0 +1,190 @@
+//! Accepts clients, within the limits per address and altogether. It reads nothing.
+//! Started by the node; each connection becomes a task of its own.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
+
+use dashmap::DashMap;
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::Core;
+use super::connection::Connection;
+use crate::core::types::ConnId;
+
+/// Limits of one connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// `jute.maxbuffer`.
+    pub max_frame: usize,
+    /// How long a client may take for its handshake.
+    pub handshake: Duration,
+}
+
+/// How to listen.
+#[derive(Clone, Debug)]
+pub struct ListenerOptions {
+    /// Where.
+    pub address: SocketAddr,
+    /// Connections that may wait to be accepted.
+    pub backlog: u32,
+    /// Connections of one address; 0 is any number.
+    pub max_per_address: u32,
+    /// Connections altogether; 0 is any number.
+    pub max_connections: u32,
+    /// TCP keep-alive.
+    pub keep_alive: bool,
+    /// Limits of each.
+    pub limits: Limits,
+}
+
+/// The port cannot be had.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {address}: {source}{hint}")]
+pub struct ListenError {
+    address: SocketAddr,
+    source: std::io::Error,
+    hint: &'static str,
+}
+
+/// The client port.
+#[derive(Debug)]
+pub struct Listener {
+    socket: TcpListener,
+    options: ListenerOptions,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    by_address: DashMap<IpAddr, u32>,
+    all: AtomicU32,
+}
+
+/// Counts one connection until it is dropped.
+struct Counted {
+    counts: Arc<Counts>,
+    address: IpAddr,
+}
+
+impl Counts {
+    fn add(self: &Arc<Counts>, address: IpAddr, options: &ListenerOptions) -> Option<Counted> {
+        let over = |count: u32, max: u32| max > 0 && count > max;
+        let all = self.all.fetch_add(1, Ordering::Relaxed) + 1;
+        let here = {
+            let mut here = self.by_address.entry(address).or_insert(0);
+            *here += 1;
+            *here
+        };
+        let counted = Counted { counts: self.clone(), address };
+        let refused = over(all, options.max_connections) || over(here, options.max_per_address);
+        (!refused).then_some(counted)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.counts.all.fetch_sub(1, Ordering::Relaxed);
+        let left = self.counts.by_address.get_mut(&self.address).map(|mut here| {
+            *here -= 1;
+            *here
+        });
+        if left == Some(0) {
+            self.counts.by_address.remove_if(&self.address, |_, count| *count == 0);
+        }
+    }
+}
+
+impl Listener {
+    /// Takes the port.
+    ///
+    /// # Errors
+    /// Somebody else has it, or it is not ours to take.
+    pub fn bind(options: ListenerOptions) -> Result<Listener, ListenError> {
+        let address = options.address;
+        let bind = || -> std::io::Result<TcpListener> {
+            let socket =
+                Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+            socket.set_reuse_address(true)?;
+            if address.is_ipv6() {
+                socket.set_only_v6(false)?;
+            }
+            socket.set_nonblocking(true)?;
+            socket.bind(&address.into())?;
+            socket.listen(i32::try_from(options.backlog).unwrap_or(i32::MAX))?;
+            TcpListener::from_std(socket.into())
+        };
+        match bind() {
+            Ok(socket) => Ok(Listener { socket, options }),
+            Err(source) => {
+                let hint = match source.kind() {
+                    std::io::ErrorKind::AddrInUse => {
+                        "; another server has this port: stop it, or set another clientPort"
+                    }
+                    std::io::ErrorKind::PermissionDenied => {
+                        "; set a clientPort above 1023, or run with the right to take this one"
+                    }
+                    _ => "",
+                };
+                Err(ListenError { address, source, hint })
+            }
+        }
+    }
+
+    /// The address that was taken.
+    ///
+    /// # Errors
+    /// The socket is not usable.
+    pub fn local_addr(&self) -> std::io::Result<SocketAddr> {
+        self.socket.local_addr()
+    }
+
+    /// Accepts until it is told to stop.
+    pub async fn run<C: Core>(self, core: Arc<C>, stop: CancellationToken, tasks: TaskTracker) {
+        let counts = Arc::new(Counts::default());
+        let numbers = AtomicU64::new(1);
+        loop {
+            let accepted = tokio::select! {
+                () = stop.cancelled() => return,
+                accepted = self.socket.accept() => accepted,
+            };
+            match accepted {
+                Ok((socket, peer)) => {
+                    let Some(counted) = counts.add(peer.ip(), &self.options) else {
+                        metrics::counter!("connection_rejected").increment(1);
+                        tracing::warn!(%peer, "too many connections: refused (maxClientCnxns)");
+                        continue;
+                    };
+                    self.prepare(&socket);
+                    let conn = ConnId(numbers.fetch_add(1, Ordering::Relaxed));
+                    let connection =
+                        Connection::new(conn, socket, core.clone(), self.options.limits);
+                    tasks.spawn(async move {
+                        connection.run().await;
+                        drop(counted);
+                    });
+                }
+                Err(error) => {
+                    // Out of file descriptors, most likely: give some the time to be closed.
+                    tracing::warn!(%error, "cannot accept a connection");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            }
+        }
+    }
+
+    fn prepare(&self, socket: &TcpStream) {
+        let result = socket.set_nodelay(true).and_then(|()| {
+            if self.options.keep_alive {
+                SockRef::from(socket).set_tcp_keepalive(&TcpKeepalive::new())?;
+            }
+            Ok(())
+        });
+        if let Err(error) = result {
+            tracing::debug!(%error, "a socket option was refused");
+        }
+    }
+}

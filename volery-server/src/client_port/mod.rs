@@ -1,0 +1,64 @@
+//! Clients' sockets: bytes in, decoded requests to the core; bytes from the core, out.
+//! It knows no session and no znode. Started by the node, which gives it the way to the core.
+
+mod connection;
+mod listener;
+
+pub use connection::{ClientHandle, Outgoing};
+pub use listener::{ListenError, Listener, ListenerOptions, Limits};
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use crate::core::front_end::{Handshake, Received};
+use crate::core::types::ConnId;
+
+/// What the port tells the core of.
+#[derive(Debug)]
+pub enum PortEvent {
+    /// A client connected; bytes for it go through the handle.
+    Opened {
+        /// Its number from now on.
+        conn: ConnId,
+        /// Its address.
+        peer: SocketAddr,
+        /// The way back.
+        handle: Arc<ClientHandle>,
+    },
+    /// Its first frame.
+    Handshake {
+        /// Whose.
+        conn: ConnId,
+        /// What.
+        handshake: Handshake,
+    },
+    /// Requests, in order.
+    Requests {
+        /// Whose.
+        conn: ConnId,
+        /// In order.
+        requests: Vec<Received>,
+    },
+    /// Bytes reached its socket.
+    Written {
+        /// Whose.
+        conn: ConnId,
+        /// How many.
+        bytes: usize,
+    },
+    /// It is gone.
+    Closed {
+        /// Who.
+        conn: ConnId,
+    },
+}
+
+/// What the port needs of the node.
+pub trait Core: Send + Sync + 'static {
+    /// Hands over an event; never waits.
+    fn event(&self, event: PortEvent);
+    /// The answer to a four-letter word.
+    fn word(&self, word: [u8; 4]) -> impl Future<Output = String> + Send;
+    /// Random bytes, for a session's password.
+    fn entropy(&self) -> [u8; 16];
+}

@@ -1,0 +1,230 @@
+//! The drive loop: one thread that owns the machine. Takes everything that happened, hands it in
+//! with the time, and carries out what comes back. It decides nothing.
+//!
+//! ```text
+//! queue (port, log, snapshots) → Server::handle … → Server::flush → log, sockets, snapshot sink
+//! ```
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::oneshot;
+use volery_proto::ids::PartitionId;
+
+use super::clock::Clock;
+use super::queue::Queue;
+use super::status::Asked;
+use crate::admin::words::Reset;
+use crate::client_port::{ClientHandle, PortEvent};
+use crate::core::front_end::ClientEffect;
+use crate::core::server::{Effect, Input, Server, ServerError};
+use crate::core::types::{ConnId, Now};
+use crate::storage::snapshot::{SinkFull, SnapshotEvent, SnapshotSink};
+use crate::storage::wal::{AppendError, WalHandle};
+
+/// What the drive thread is told of.
+#[derive(Debug)]
+pub(super) enum Event {
+    Port(PortEvent),
+    Durable { token: u64, lsn: u64 },
+    Snapshot(SnapshotEvent),
+    /// Somebody wants to know how things are.
+    Ask(Box<Asked>),
+    Reset(Reset),
+    /// Tell when clients can be served.
+    WhenServing(oneshot::Sender<()>),
+    /// Finish what is under way and end.
+    Stop,
+}
+
+/// Why the drive loop ended by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum DriveError {
+    /// An invariant is broken.
+    #[error("an invariant is broken; nothing more is acknowledged: {0}")]
+    Broken(#[from] ServerError),
+    /// The log takes nothing more.
+    #[error("the log takes nothing more: {0}")]
+    Log(#[from] AppendError),
+}
+
+/// How long a stop waits for what is under way.
+const STOP_PATIENCE_US: u64 = 2_000_000;
+
+pub(super) struct Drive {
+    pub(super) server: Server,
+    pub(super) clock: Clock,
+    pub(super) queue: Arc<Queue<Event>>,
+    pub(super) log: WalHandle,
+    pub(super) sink: SnapshotSink,
+    pub(super) clients: HashMap<ConnId, Arc<ClientHandle>>,
+    /// A chunk that the sink had no room for.
+    pub(super) stalled: Option<(PartitionId, Bytes)>,
+    /// Behind it the snapshot is complete.
+    pub(super) finish_stalled: bool,
+    pub(super) waiting_for_service: Vec<oneshot::Sender<()>>,
+    pub(super) stop_at_us: Option<u64>,
+    pub(super) latency: Latency,
+}
+
+/// Where latencies go.
+pub(super) struct Latency {
+    pub(super) read: metrics::Histogram,
+    pub(super) update: metrics::Histogram,
+}
+
+impl Drive {
+    /// Runs until it is told to stop.
+    pub(super) fn run(mut self) -> Result<(), DriveError> {
+        let mut events = Vec::new();
+        loop {
+            self.queue.take(&mut events, self.timeout());
+            let now = self.clock.now();
+            for event in events.drain(..) {
+                self.event(event, now)?;
+            }
+            let effects = self.server.flush(now)?;
+            self.carry_out(effects)?;
+            self.after_batch();
+            if self.server.snapshot_due() && self.stalled.is_none() {
+                let effects = self.server.snapshot_step()?;
+                self.carry_out(effects)?;
+            }
+            if let Some(at) = self.stop_at_us {
+                if self.server.is_idle() || now.monotonic_us >= at {
+                    break;
+                }
+            }
+        }
+        for client in self.clients.values() {
+            client.close();
+        }
+        self.log.close();
+        Ok(())
+    }
+
+    fn timeout(&self) -> Option<Duration> {
+        if self.server.snapshot_due() && self.stalled.is_none() {
+            return Some(Duration::ZERO);
+        }
+        if self.stop_at_us.is_some() {
+            return Some(Duration::from_millis(10));
+        }
+        let deadline = self.server.next_deadline_us()?;
+        Some(Duration::from_micros(deadline.saturating_sub(self.clock.now().monotonic_us)))
+    }
+
+    fn event(&mut self, event: Event, now: Now) -> Result<(), DriveError> {
+        let input = match event {
+            Event::Port(PortEvent::Opened { conn, peer, handle }) => {
+                self.clients.insert(conn, handle);
+                Input::Opened { conn, peer }
+            }
+            Event::Port(PortEvent::Handshake { conn, handshake }) => {
+                Input::Handshake { conn, handshake }
+            }
+            Event::Port(PortEvent::Requests { conn, requests }) => {
+                Input::Requests { conn, requests }
+            }
+            Event::Port(PortEvent::Written { conn, bytes }) => Input::Written { conn, bytes },
+            Event::Port(PortEvent::Closed { conn }) => {
+                self.clients.remove(&conn);
+                Input::Closed { conn }
+            }
+            Event::Durable { token, lsn } => Input::Durable { token, lsn },
+            Event::Snapshot(SnapshotEvent::Room) => return self.unstall(),
+            Event::Snapshot(SnapshotEvent::Finished { info, .. }) => {
+                tracing::info!(partition = info.partition, bytes = info.bytes, "snapshot written");
+                Input::SnapshotDurable { partition: PartitionId(info.partition) }
+            }
+            Event::Snapshot(SnapshotEvent::Failed { partition, error, .. }) => {
+                tracing::error!(partition, %error, "a snapshot failed; it is tried again later");
+                metrics::counter!("snapshot_error_count").increment(1);
+                self.stalled = None;
+                Input::SnapshotFailed { partition: PartitionId(partition) }
+            }
+            Event::Ask(asked) => {
+                asked.answer(&self.server, now);
+                return Ok(());
+            }
+            Event::Reset(Reset::Server) => {
+                self.server.front_end_mut().reset_counters();
+                return Ok(());
+            }
+            Event::Reset(Reset::Connections) => {
+                self.server.front_end_mut().reset_connections();
+                return Ok(());
+            }
+            Event::WhenServing(tell) => {
+                self.waiting_for_service.push(tell);
+                return Ok(());
+            }
+            Event::Stop => {
+                self.stop_at_us.get_or_insert(now.monotonic_us + STOP_PATIENCE_US);
+                return Ok(());
+            }
+        };
+        Ok(self.server.handle(input, now)?)
+    }
+
+    fn carry_out(&mut self, effects: Vec<Effect>) -> Result<(), DriveError> {
+        for effect in effects {
+            match effect {
+                Effect::Append { records, token } => self.log.append(records, token)?,
+                Effect::Client(ClientEffect::Send { conn, bytes, replies }) => {
+                    if let Some(client) = self.clients.get(&conn) {
+                        client.send(bytes, replies as usize);
+                    }
+                }
+                Effect::Client(ClientEffect::Close { conn }) => {
+                    if let Some(client) = self.clients.get(&conn) {
+                        client.close();
+                    }
+                }
+                Effect::SnapshotBegin { partition, zxid } => self.sink.begin(partition.0, zxid.0),
+                Effect::SnapshotChunk { partition, chunk } => self.chunk(partition, chunk),
+                Effect::SnapshotFinish { partition } => match self.stalled {
+                    // The stalled chunk goes first; see `unstall`.
+                    Some(_) => self.finish_stalled = true,
+                    None => self.sink.finish(partition.0),
+                },
+                Effect::PurgeLog { below_lsn } => self.log.purge_below(below_lsn),
+                Effect::Expiring { session } => {
+                    tracing::info!(%session, "session expired: it was silent for its time-out");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn chunk(&mut self, partition: PartitionId, chunk: Bytes) {
+        if let Err(SinkFull(chunk)) = self.sink.chunk(partition.0, chunk) {
+            self.stalled = Some((partition, chunk));
+        }
+    }
+
+    fn unstall(&mut self) -> Result<(), DriveError> {
+        if let Some((partition, chunk)) = self.stalled.take() {
+            self.chunk(partition, chunk);
+            if self.stalled.is_none() && std::mem::take(&mut self.finish_stalled) {
+                self.sink.finish(partition.0);
+            }
+        }
+        Ok(())
+    }
+
+    fn after_batch(&mut self) {
+        for (is_update, us) in self.server.front_end_mut().take_latencies() {
+            let histogram = if is_update { &self.latency.update } else { &self.latency.read };
+            histogram.record(us as f64 / 1000.0);
+        }
+        if self.server.serving() {
+            for tell in self.waiting_for_service.drain(..) {
+                // Whoever asked may have gone.
+                let _ = tell.send(());
+            }
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! From the machine's state to the plain facts that words and metrics are made of.
+//! It formats nothing. Runs on the drive thread, only when somebody asks.
+
+use tokio::sync::oneshot;
+use volery_proto::ids::{SessionId, Slot, Zxid};
+use volery_proto::zk::OpCode;
+
+use crate::admin::counters::Spread;
+use crate::admin::status::{
+    ConnectionSession, ConnectionStatus, Mode, Needs, PartitionStats, RingStats, ServerStats,
+    ServerStatus, SessionStatus,
+};
+use crate::core::front_end::{ConnectionStats, ConnectionView};
+use crate::core::server::Server;
+use crate::core::types::Now;
+
+/// A question.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub(super) needs: Needs,
+    pub(super) reply: oneshot::Sender<ServerStatus>,
+}
+
+impl Asked {
+    /// Answers it; whoever asked may have gone.
+    pub(super) fn answer(self, server: &Server, now: Now) {
+        let _ = self.reply.send(status(server, self.needs, now));
+    }
+}
+
+fn spread(stats: &ConnectionStats) -> Spread {
+    Spread { count: stats.count, sum: stats.sum_us, min: stats.min_us, max: stats.max_us }
+}
+
+fn status(server: &Server, needs: Needs, now: Now) -> ServerStatus {
+    let mut status = ServerStatus { stats: stats(server, now), ..ServerStatus::default() };
+    if needs.connections {
+        status.connections = server.front_end().connections().map(|c| connection(&c, now)).collect();
+    }
+    if needs.sessions {
+        let unix_ms = now.unix_us / 1000;
+        for (deadline, sessions) in server.front_end().expiry_buckets() {
+            let left = deadline.saturating_sub(now.monotonic_ms());
+            let expires_unix_ms = unix_ms + left;
+            status
+                .sessions
+                .extend(sessions.into_iter().map(|id| SessionStatus { id, expires_unix_ms }));
+        }
+        for partition in server.partitions() {
+            let tree = partition.tree();
+            for session in tree.sessions_with_ephemerals() {
+                let paths = tree.ephemerals(session).into_iter().map(|path| path.to_string());
+                status.ephemerals.entry(SessionId(session)).or_default().extend(paths);
+            }
+        }
+    }
+    if needs.watches {
+        let sessions: std::collections::BTreeMap<_, _> =
+            server.front_end().connections().map(|c| (c.conn, c.session)).collect();
+        for partition in server.partitions() {
+            for (path, connections) in partition.watches().by_path() {
+                let watchers = connections.iter().filter_map(|c| sessions.get(c).copied());
+                status.watches.entry(path.to_string()).or_default().extend(watchers);
+            }
+        }
+    }
+    status
+}
+
+fn stats(server: &Server, now: Now) -> ServerStats {
+    let counters = server.front_end().counters();
+    let partitions = server.partitions();
+    let sum = |of: &dyn Fn(&crate::core::executor::Partition) -> usize| {
+        partitions.iter().map(of).sum::<usize>() as u64
+    };
+    ServerStats {
+        mode: if server.serving() { Mode::Standalone } else { Mode::NotServing },
+        latency_us: spread(&counters.latency),
+        received: counters.received,
+        sent: counters.sent,
+        num_alive_connections: server.front_end().connections().count() as u64,
+        outstanding: counters.outstanding,
+        last_zxid: server.position(),
+        znode_count: sum(&|p| p.tree().node_count()),
+        watch_count: sum(&|p| p.watches().watch_count()),
+        ephemerals_count: sum(&|p| p.tree().ephemerals_count()),
+        approximate_data_size: sum(&|p| p.tree().data_size()),
+        global_sessions: partitions.first().map_or(0, |p| p.sessions().len() as u64),
+        uptime_ms: now.monotonic_ms(),
+        partitions: partitions
+            .iter()
+            .map(|p| PartitionStats {
+                partition: p.id(),
+                executed: p.position(),
+                znode_count: p.tree().node_count() as u64,
+                waiting_commands: u64::from(p.lacks().is_some()),
+            })
+            .collect(),
+        rings: server
+            .rings()
+            .iter()
+            .enumerate()
+            .map(|(at, ring)| RingStats {
+                ring: volery_proto::ids::RingId(at as u16),
+                decided: ring.cursor().0,
+                position: Slot(ring.position().0),
+                in_flight: ring.in_flight() as u64,
+                coordinator: ring.is_coordinator().then_some(server.id()),
+            })
+            .collect(),
+        ..ServerStats::default()
+    }
+}
+
+fn connection(view: &ConnectionView, now: Now) -> ConnectionStatus {
+    let stats = &view.stats;
+    let session = (view.session != SessionId(0)).then(|| ConnectionSession {
+        id: view.session,
+        last_op: stats.last_opcode.and_then(OpCode::from_i32),
+        established_unix_ms: view.established_unix_ms as u64,
+        timeout_ms: view.timeout_ms as i32,
+        last_cxid: stats.last_xid,
+        last_zxid: if stats.last_zxid == Zxid::ZERO { -1 } else { stats.last_zxid.as_i64() },
+        last_response_ms: stats.last_reply_us / 1000,
+        last_latency_us: stats.last_us,
+        latency_us: spread(stats),
+    });
+    ConnectionStatus {
+        remote: view.peer,
+        interest_ops: u8::from(session.is_some()),
+        queued: view.queued as u64,
+        received: stats.received,
+        sent: stats.sent,
+        expires_unix_ms: now.unix_us / 1000 + u64::from(view.timeout_ms),
+        session,
+    }
+}
