@@ -30,11 +30,17 @@ pub(crate) struct Disk {
     growing: BTreeMap<PartitionId, Snapshot>,
     finished: BTreeMap<PartitionId, Snapshot>,
     pub(crate) snapshots: BTreeMap<PartitionId, Snapshot>,
-    /// The durable snapshots before those: a crash in the middle of a cycle leaves such a mixture.
+    /// Those of the last complete cycle: a crash in the middle of one leaves a mixture of these
+    /// and newer ones. Older ones may lack what outboxes have forgotten.
     pub(crate) older: BTreeMap<PartitionId, Snapshot>,
+    partitions: u16,
 }
 
 impl Disk {
+    pub(crate) fn new(partitions: u16) -> Disk {
+        Disk { partitions, ..Disk::default() }
+    }
+
     pub(crate) fn append(&mut self, token: u64, records: Vec<Bytes>) {
         self.pending.push_back((token, records));
     }
@@ -133,8 +139,9 @@ impl Disk {
     }
 
     fn install(&mut self, partition: PartitionId, snapshot: Snapshot) {
-        if let Some(old) = self.snapshots.insert(partition, snapshot) {
-            self.older.insert(partition, old);
+        self.snapshots.insert(partition, snapshot);
+        if partition == PartitionId(self.partitions) {
+            self.older = self.snapshots.clone();
         }
     }
 

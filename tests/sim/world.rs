@@ -87,7 +87,7 @@ impl World {
             life: 0,
             inbox: Vec::new(),
             wake_at: None,
-            disk: Disk::default(),
+            disk: Disk::new(profile.partitions),
             slow_disk: false,
             clients,
             connections: BTreeMap::new(),

@@ -13,6 +13,7 @@ const GRACE_US: u64 = 3_000_000;
 pub(super) fn check(world: &World, story: &Story<'_>) -> Result<(), String> {
     let mut heard: BTreeMap<i64, u64> = BTreeMap::new();
     let mut timeouts: BTreeMap<i64, u64> = BTreeMap::new();
+    let mut tried: BTreeMap<i64, u64> = BTreeMap::new();
     let mut recovered = 0;
     for entry in story.entries {
         let session = story.sessions.get(&entry.conn).copied();
@@ -23,6 +24,9 @@ pub(super) fn check(world: &World, story: &Story<'_>) -> Result<(), String> {
                 let least = timeouts.entry(session).or_insert(granted);
                 *least = granted.min(*least);
                 heard.insert(session, entry.at_us);
+            }
+            (What::Connecting(request), _) => {
+                tried.insert(request.session, entry.at_us);
             }
             (What::Heard, Some(session)) => {
                 heard.insert(session, entry.at_us);
@@ -45,7 +49,9 @@ pub(super) fn check(world: &World, story: &Story<'_>) -> Result<(), String> {
     let end = world.clock.now_us;
     for session in story.model.sessions.keys() {
         let owned = world.clients.iter().any(|c| c.session == *session);
-        let last = heard.get(session).copied().unwrap_or(0).max(recovered);
+        // Nobody ever heard of it: its creation's answer was lost.
+        let Some(last) = tried.get(session) else { continue };
+        let last = (*last).max(heard.get(session).copied().unwrap_or(0)).max(recovered);
         if !owned && end > last + 600_000 + GRACE_US {
             return Err(format!("session {session:#x} was last heard at {last} and still lives"));
         }

@@ -15,6 +15,8 @@ use crate::world::World;
 #[derive(Debug, Default)]
 pub(super) struct Floors {
     seen: BTreeMap<i64, Zxid>,
+    /// The zxid of its last event: a write's own events come before its reply.
+    event: BTreeMap<i64, Zxid>,
     /// Shown to anybody.
     anybody: Zxid,
     at_connect: BTreeMap<u64, Zxid>,
@@ -61,6 +63,7 @@ pub(super) fn floors(story: &Story<'_>) -> Result<Floors, String> {
             }
             What::Event { zxid, .. } if *zxid > 0 => {
                 floors.raise(session, Zxid(*zxid as u64));
+                floors.event.insert(session, Zxid(*zxid as u64));
             }
             What::Reply { .. } => {
                 if let Some(op) = story.op_at.get(&at) {
@@ -79,7 +82,8 @@ fn reply(floors: &mut Floors, story: &Story<'_>, index: usize) -> Result<(), Str
     let low = floors.of(op.session);
     floors.before.insert(index, low);
     if op.ordered().is_some() {
-        if zxid <= low {
+        let own_event = zxid == low && floors.event.get(&op.session) == Some(&zxid);
+        if zxid <= low && !own_event {
             return Err(format!("{op:?}: at {zxid}, though the session has seen {low}"));
         }
         let anybody = floors.at_sent.get(&index).copied().unwrap_or_default();
