@@ -50,8 +50,8 @@ pub(super) fn check(world: &World, story: &Story<'_>) -> Result<(), String> {
     for session in story.model.sessions.keys() {
         let owned = world.clients.iter().any(|c| c.session == *session);
         // Nobody ever heard of it: its creation's answer was lost.
-        let Some(last) = tried.get(session) else { continue };
-        let last = (*last).max(heard.get(session).copied().unwrap_or(0)).max(recovered);
+        let Some(last) = tried.get(session).max(heard.get(session)) else { continue };
+        let last = (*last).max(recovered);
         if !owned && end > last + 600_000 + GRACE_US {
             return Err(format!("session {session:#x} was last heard at {last} and still lives"));
         }

@@ -11,6 +11,7 @@ mod session;
 mod shown;
 mod story;
 mod watches;
+mod watching;
 
 use crate::world::World;
 use story::Story;
