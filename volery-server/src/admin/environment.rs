@@ -20,7 +20,7 @@ impl Environment {
         let directory = std::env::current_dir().unwrap_or_default().display().to_string();
         let memory = rustix::system::sysinfo();
         let mib = |units| {
-            let bytes = u128::from(u64::from(units)) * u128::from(memory.mem_unit);
+            let bytes = u128::from(units) * u128::from(memory.mem_unit);
             format!("{}MB", bytes >> 20)
         };
         let arch = match std::env::consts::ARCH {

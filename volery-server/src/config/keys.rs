@@ -324,7 +324,8 @@ mod tests {
     #[test]
     fn help_reads_well() {
         assert!(help().contains(
-            "\ntickTime (default: 3000)\n    Milliseconds of a tick, the unit of session timeouts.\n    \
+            "\ntickTime (default: 3000)\n    \
+             Milliseconds of a tick, the unit of session timeouts.\n    \
              Allowed: a whole number from 1 to 107374182.\n"
         ));
     }

@@ -54,6 +54,7 @@ pub enum Found {
 }
 
 /// Compares the configured rules with those of the directory, or writes them where there are none.
+/// The directory must exist.
 ///
 /// # Errors
 /// See [`PartitionMapError`].
@@ -164,10 +165,10 @@ mod tests {
         let check = |rules| check_or_write(dir.path(), rules);
         assert!(matches!(check(&one), Ok(Found::Written)));
         assert!(matches!(check(&one), Ok(Found::Same)));
-        let error = check(&two).map_err(|error| error.to_string()).unwrap_err();
+        let error = check(&two).map_err(|error| error.to_string()).expect_err("refused");
         assert!(error.ends_with("\n  partitions: stored 4, configured 5"), "{error}");
         fs::write(dir.path().join(FILE_NAME), "nonsense").expect("writable");
-        let error = check(&one).map_err(|error| error.to_string()).unwrap_err();
+        let error = check(&one).map_err(|error| error.to_string()).expect_err("refused");
         assert!(error.ends_with("line 1: expected format=1, found \"nonsense\""), "{error}");
     }
 }

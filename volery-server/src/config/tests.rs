@@ -95,7 +95,8 @@ fn wrong_values_are_refused_with_their_place() {
         ),
         (
             "minSessionTimeout=70000",
-            "zoo.cfg:2: minSessionTimeout=70000: must not be above maxSessionTimeout, which is 60000",
+            "zoo.cfg:2: minSessionTimeout=70000: must not be above maxSessionTimeout, \
+             which is 60000",
         ),
         (
             "maxSessionTimeout=5000",
@@ -103,8 +104,8 @@ fn wrong_values_are_refused_with_their_place() {
         ),
         (
             "zookeeper.jute.maxbuffer=104857600",
-            "zoo.cfg:2: zookeeper.jute.maxbuffer=104857600: a whole number from 1024 to 33554432 is \
-             expected",
+            "zoo.cfg:2: zookeeper.jute.maxbuffer=104857600: a whole number from 1024 to \
+             33554432 is expected",
         ),
         ("skipACL=true", "zoo.cfg:2: skipACL=true: yes or no is expected"),
         ("extendedTypesEnabled=1", "zoo.cfg:2: extendedTypesEnabled=1: true or false is expected"),
@@ -220,10 +221,10 @@ fn my_id_is_read_from_the_data_directory() {
     std::fs::write(dir.path().join("myid"), " 42\n").expect("writable");
     assert_eq!(id().ok(), Some(ServerId(42)));
     std::fs::write(dir.path().join("myid"), "255").expect("writable");
-    let error = id().map_err(|error| error.to_string()).unwrap_err();
+    let error = id().map_err(|error| error.to_string()).expect_err("refused");
     let expected = "myid: \"255\" is not a server id: a whole number from 1 to 254 is expected";
     assert!(error.ends_with(expected), "{error}");
     let absent = load(Some(Path::new("/nowhere/zoo.cfg")), &Flags::default());
-    let error = absent.map(|_| ()).map_err(|error| error.to_string()).unwrap_err();
+    let error = absent.map(|_| ()).map_err(|error| error.to_string()).expect_err("refused");
     assert!(error.starts_with("cannot read /nowhere/zoo.cfg: "), "{error}");
 }

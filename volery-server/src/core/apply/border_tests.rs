@@ -216,6 +216,45 @@ proptest! {
     }
 }
 
+/// A name that a sequential create under `/a` may meet.
+fn numbered(number: i32) -> String {
+    format!("/a/n-{number:010}")
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None,
+        ..ProptestConfig::default() })]
+
+    /// Sequential creates that meet names which are there already, some of them only after other
+    /// creates, deletes and new starts of the parent in the same multi.
+    #[test]
+    fn sequential_creates_agree(
+        taken in prop::collection::btree_set(0i32..6, 0..3),
+        cversion in -1i32..4,
+        steps in prop::collection::vec((0u8..8, 0i32..6), 1..8),
+        map in (any::<u64>(), 2u64..5),
+    ) {
+        let mut tree = TestTree::with(&["/a", "/b"]);
+        taken.iter().for_each(|number| tree.add(&numbered(*number), 0, open()));
+        tree.info("/a").cversion = cversion;
+        let create = |path: &str, flags| {
+            let (path, acl) = (path.into(), open());
+            MultiOp::Create(CreateRequest { path, data: None, acl, flags })
+        };
+        let delete = |path: &str| {
+            MultiOp::Delete(DeleteRequest { path: path.into(), version: -1 })
+        };
+        let ops = steps.into_iter().flat_map(|(kind, number)| match kind {
+            0 => vec![delete(&numbered(number))],
+            1 => vec![create(&numbered(number), 0)],
+            2 => vec![create("/b/n-", 2)],
+            3 => vec![delete("/a"), create("/a", 0)],
+            _ => vec![create("/a/n-", 2)],
+        });
+        agree(&tree, &Request::Multi(ops.collect()), 0, 100, map);
+    }
+}
+
 /// The overlay's metadata is what the tree really has: the Stats answered along the way depend
 /// on it, and so does every later number.
 fn check_counts(tree: &TestTree) {

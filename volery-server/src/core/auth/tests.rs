@@ -68,7 +68,8 @@ fn bits_and_bypasses() {
 #[test]
 fn acls_expand() {
     let all = ["ip 1.2.3.4", "super", "digest u:h", "sasl bob", "x509 CN=a"];
-    let table: [(&[&str], &[&str], Option<&[&str]>); 19] = [
+    type Line<'a> = (&'a [&'a str], &'a [&'a str], Option<&'a [&'a str]>);
+    let table: &[Line<'_>] = &[
         (&[], &all, None),
         (&["world anyone"], &[], Some(&["world anyone"])),
         (&["world anyone", "world anyone"], &[], Some(&["world anyone"])),
@@ -89,7 +90,7 @@ fn acls_expand() {
         (&["sasl a/h@R"], &[], Some(&["sasl a/h@R"])),
         (&["sasl a@b@c"], &[], None),
     ];
-    for (given, identities, expected) in table {
+    for (given, identities, expected) in table.iter().copied() {
         let acl: Vec<Acl> = given.iter().map(|t| entry(perms::ALL, t)).collect();
         let identities: Vec<Id> = identities.iter().map(|t| id(t)).collect();
         let wanted = expected.map(|e| e.iter().map(|t| entry(perms::ALL, t)).collect::<Vec<_>>());

@@ -173,7 +173,7 @@ impl Ring {
             return;
         }
         self.coordinator.heard.insert(from, now.monotonic_us);
-        let close = decided.0 + self.config.window as u64 >= self.learner.next.0;
+        let close = decided.0.saturating_add(self.config.window as u64) >= self.learner.next.0;
         if close && !self.suspects.contains(&from) && self.coordinator.out.remove(&from) {
             self.renew_path();
         }

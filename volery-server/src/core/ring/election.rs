@@ -246,7 +246,8 @@ impl Ring {
         for proposed in own.into_iter().chain(promises.into_iter().flat_map(|p| p.values)) {
             let at = proposed.instance;
             let known = open.get(&at).is_some_and(|known| known.ballot >= proposed.ballot);
-            if at >= self.learner.next && (!known || self.mutant(Mutant::AnyAccepted)) {
+            let open_here = at >= self.learner.next && !self.is_too_far(at);
+            if open_here && (!known || self.mutant(Mutant::AnyAccepted)) {
                 open.insert(at, proposed);
             }
         }

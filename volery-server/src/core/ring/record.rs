@@ -16,6 +16,9 @@ use super::store::{Held, Payload};
 
 pub use wire::log_record::Body as LogRecordBody;
 
+/// No slot is above: far above what a zxid can name, and far below an overflow.
+const SLOT_MAX: u64 = 1 << 60;
+
 /// An accepted value as a record, and the value's bytes as the record's tail: one buffer for both.
 pub(super) fn accepted(
     ring: RingId,
@@ -156,6 +159,9 @@ impl RecoveredRing {
 /// Decodes a value that came from the log or from another server.
 pub(super) fn decode(ring: RingId, instance: Instance, bytes: Bytes) -> Result<Payload, RingError> {
     match Value::decode(bytes.clone()) {
+        Ok(value) if value.start.0 > SLOT_MAX => {
+            Err(RingError::Broken { ring, instance, what: "a slot beyond the last one" })
+        }
         Ok(value) => Ok(Payload { value: Arc::new(value), bytes }),
         Err(error) => Err(RingError::Value { ring, instance, error: Arc::new(error) }),
     }
