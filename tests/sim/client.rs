@@ -7,8 +7,7 @@ use std::collections::{BTreeSet, VecDeque};
 use bytes::{Bytes, BytesMut};
 use volery_proto::jute::{Jute, Reader, Writer};
 use volery_proto::zk::{
-    ConnectRequest, ConnectResponse, ReplyHeader, Request, RequestHeader, SetWatches2,
-    WatcherEvent,
+    ConnectRequest, ConnectResponse, ReplyHeader, Request, RequestHeader, SetWatches2, WatcherEvent,
 };
 
 pub(crate) const XID_EVENT: i32 = -1;
