@@ -275,6 +275,7 @@ async fn serve(
     let (tell, serving) = oneshot::channel();
     queue.push(Event::WhenServing(tell));
     let address = listener.local_addr()?;
+    tasks.spawn(listener.run(door, stop.clone(), tasks.clone()));
     if serving.await.is_ok() {
         tracing::info!(%address, partitions = config.map.partitions, "serving clients");
     }
