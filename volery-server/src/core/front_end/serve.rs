@@ -442,7 +442,10 @@ impl FrontEnd {
                 }
                 reply
             }
-            Err(code) => Reply { err: code.code(), close: true, ..reply },
+            Err(code) => {
+                self.totals.auth_failures += 1;
+                Reply { err: code.code(), close: true, ..reply }
+            }
         };
         self.answer(conn, number, reply);
     }
