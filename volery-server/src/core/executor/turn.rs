@@ -6,7 +6,7 @@ use std::sync::Arc;
 use volery_proto::command::Operation;
 use volery_proto::ids::{PartitionId, SessionId};
 use volery_proto::jute::Writer;
-use volery_proto::zk::Request;
+use volery_proto::zk::{ErrorCode, Request};
 
 use super::exchange::Contributions;
 use super::views::ChangeAcls;
@@ -129,34 +129,44 @@ impl Partition {
         let command = delivery.command();
         let Operation::Write(request) = &command.operation else { return Ok(()) };
         let zxid = delivery.zxid;
-        let outcome = match self.sessions.check(command.session, command.epoch) {
-            Err(code) if command.session != SessionId(0) => CommandOutcome::Write(Err(code)),
-            _ => {
+        // The reaper has no session.
+        let may = match command.session {
+            SessionId(0) => Ok(()),
+            session => self.sessions.check(session, command.epoch),
+        };
+        let Outcome { reply, changes } = match may {
+            // The connection is closed without a reply, whatever the write.
+            Err(ErrorCode::SessionMoved) => {
+                Outcome { reply: Err(ErrorCode::SessionMoved), changes: Vec::new() }
+            }
+            Err(code) => apply::refuse(request, code),
+            Ok(()) => {
                 let context = WriteContext {
                     moment: self.moment(delivery, others),
                     session: command.session,
                     identities: &command.identities,
                     flags: command.flags,
                 };
-                let Outcome { reply, changes } = self.evaluate(request, &context, others);
                 self.last_write = zxid;
-                for (index, change) in &changes {
-                    let part = match others {
-                        None => Part::WHOLE,
-                        Some(_) => Part {
-                            node: self.map.owner(change.path()) == self.id,
-                            entry: self.map.entry_owner(change.path()) == self.id,
-                        },
-                    };
-                    self.change(*index, change, part, context.moment, out)?;
-                }
-                CommandOutcome::Write(reply.map(|reply| {
-                    let mut w = Writer::new();
-                    reply.write_body(&mut w);
-                    w.finish()
-                }))
+                self.evaluate(request, &context, others)
             }
         };
+        let moment = Moment { zxid, time_ms: self.last_time_ms };
+        for (index, change) in &changes {
+            let part = match others {
+                None => Part::WHOLE,
+                Some(_) => Part {
+                    node: self.map.owner(change.path()) == self.id,
+                    entry: self.map.entry_owner(change.path()) == self.id,
+                },
+            };
+            self.change(*index, change, part, moment, out)?;
+        }
+        let outcome = CommandOutcome::Write(reply.map(|reply| {
+            let mut w = Writer::new();
+            reply.write_body(&mut w);
+            w.finish()
+        }));
         out.push(Output::Executed { origin: command.origin, ring: zxid.ring(), zxid, outcome });
         Ok(())
     }

@@ -181,8 +181,10 @@ impl FrontEnd {
         let (session, epoch) = (connection.session, connection.epoch);
         let after = connection.frontier;
         let identities = connection.identities.clone();
+        // A barrier is answered by its own place in the order, wherever that is executed first.
+        let outstanding = !matches!(operation, Operation::Sync(_));
         if let Some(item) = connection.item_mut(number) {
-            item.destination = Some(destination);
+            item.destination = outstanding.then_some(destination);
         }
         let mut command = self.command(session, epoch, after, operation);
         command.identities = identities;

@@ -21,6 +21,7 @@ use crate::core::executor::{ExecutorError, Output, Partition};
 use crate::core::front_end::{
     ClientEffect, FrontEnd, FrontEndConfig, Handshake, Received, Replicas,
 };
+use crate::core::merge::Cursor;
 use crate::core::merge::skip::{Demands, SkipPolicy};
 use crate::core::oracle::PartitionMap;
 use crate::core::ring::{self, RecoveredRing, Ring, RingConfig, RingError};
@@ -209,6 +210,14 @@ pub struct Server {
     cycle: Cycle,
 }
 
+/// Where each ring is read on from: below, everything is in the snapshots of these replicas.
+#[must_use]
+pub fn cursors(partitions: &[Partition]) -> Vec<Cursor> {
+    let global = partitions.iter().map(|p| p.cursors().0).min_by_key(|c| c.instance);
+    let own = partitions.iter().map(|p| p.cursors().1);
+    std::iter::once(global.unwrap_or_default()).chain(own).collect()
+}
+
 impl Server {
     /// Puts a server together from what recovery found, and replays the log.
     ///
@@ -250,13 +259,7 @@ impl Server {
     }
 
     fn replay(&mut self, now: Now) -> Result<(), ServerError> {
-        for at in 0..self.rings.len() {
-            let cursor = if at == 0 {
-                self.partitions.iter().map(|p| p.cursors().0).min_by_key(|c| c.instance)
-            } else {
-                self.partitions.get(at - 1).map(|p| p.cursors().1)
-            };
-            let cursor = cursor.unwrap_or_default();
+        for (at, cursor) in cursors(&self.partitions).into_iter().enumerate() {
             self.rings[at].start_at(cursor.instance, cursor.position)?;
             let mut effects = Vec::new();
             self.rings[at].start(propose::ring_now(now), &mut effects);

@@ -1,0 +1,129 @@
+//! What kind of world a seed makes: partitions, map, policies, faults, load.
+//! It holds no state of a run. Used by the world and by the tests that need a special world.
+
+use std::sync::Arc;
+
+use volery_proto::command::CommandFlags;
+use volery_proto::ids::{PartitionId, ServerId};
+use volery_server::core::front_end::FrontEndConfig;
+use volery_server::core::merge::skip::SkipPolicy;
+use volery_server::core::oracle::PartitionMap;
+use volery_server::core::server::{ReaperConfig, ServerConfig};
+
+use crate::prng::Prng;
+
+/// A fault happens about so often, in microseconds; 0: never.
+#[derive(Clone, Debug)]
+pub(crate) struct Faults {
+    pub(crate) crash_us: u64,
+    pub(crate) connection_us: u64,
+    pub(crate) clock_us: u64,
+    pub(crate) slow_disk_us: u64,
+    pub(crate) silent_us: u64,
+    pub(crate) snapshot_permille: u64,
+}
+
+/// Everything that is chosen before a history begins.
+#[derive(Clone, Debug)]
+pub(crate) struct Profile {
+    pub(crate) partitions: u16,
+    pub(crate) map: Arc<PartitionMap>,
+    pub(crate) clients: usize,
+    /// Requests of each client before the faults stop.
+    pub(crate) requests: usize,
+    /// Requests that a client sends without waiting for an answer.
+    pub(crate) pipeline: usize,
+    pub(crate) think_us: u64,
+    pub(crate) network_us: u64,
+    pub(crate) sync_us: u64,
+    pub(crate) wake_us: u64,
+    pub(crate) snapshot_us: u64,
+    /// Of a thousand requests, how many are writes, and of those multis.
+    pub(crate) writes: u64,
+    pub(crate) multis: u64,
+    pub(crate) watches: u64,
+    pub(crate) faults: Faults,
+    /// Whether the wall clock may go back (then only one ring's order is real time's).
+    pub(crate) clock_back: bool,
+    pub(crate) server: ServerConfig,
+}
+
+fn map(prng: &mut Prng, partitions: u16) -> PartitionMap {
+    let spread = |rules: &[&str]| rules.iter().map(|r| (*r).to_owned()).collect::<Vec<_>>();
+    let at = |p: u16| PartitionId((p - 1) % partitions + 1);
+    let (spread, prefixes) = match prng.below(5) {
+        0 => (spread(&["/*"]), Vec::new()),
+        1 => (spread(&["/a/*", "/b/*"]), Vec::new()),
+        2 => (spread(&["/*", "/a/*"]), Vec::new()),
+        3 => (Vec::new(), vec![(at(2), "/a".into()), (at(3), "/b".into()), (at(4), "/a/x".into())]),
+        _ => (spread(&["/c/*"]), vec![(at(3), "/a".into()), (at(2), "/b/x".into())]),
+    };
+    PartitionMap::new(1, partitions, &spread, &prefixes)
+}
+
+fn front_end(prng: &mut Prng) -> FrontEndConfig {
+    FrontEndConfig {
+        server: ServerId(1),
+        min_timeout_ms: 100,
+        max_timeout_ms: 600,
+        tick_ms: *prng.pick(&[10, 50]),
+        digest_enabled: true,
+        super_digest: None,
+        flags: CommandFlags { extended_types: true, skip_acl: false },
+        max_unsent: *prng.pick(&[300, 1 << 20]),
+        max_events: 1000,
+    }
+}
+
+impl Profile {
+    /// The world of a seed.
+    pub(crate) fn of(prng: &mut Prng) -> Profile {
+        let partitions = prng.range(1, 8) as u16;
+        let map = Arc::new(map(prng, partitions));
+        let back = prng.permille(300);
+        let rare =
+            |prng: &mut Prng, permille, every| if prng.permille(permille) { every } else { 0 };
+        let faults = Faults {
+            crash_us: rare(prng, 600, 150_000),
+            connection_us: rare(prng, 700, 60_000),
+            clock_us: rare(prng, 500, 50_000),
+            slow_disk_us: rare(prng, 300, 100_000),
+            silent_us: rare(prng, 400, 150_000),
+            snapshot_permille: *prng.pick(&[0, 100]),
+        };
+        Profile {
+            partitions,
+            clients: prng.range(2, 5) as usize,
+            requests: prng.range(20, 60) as usize,
+            pipeline: *prng.pick(&[1, 3, 8]),
+            think_us: *prng.pick(&[200, 3_000, 20_000]),
+            network_us: *prng.pick(&[20, 500, 5_000]),
+            sync_us: *prng.pick(&[50, 1_000, 10_000]),
+            wake_us: *prng.pick(&[1, 50, 2_000]),
+            snapshot_us: *prng.pick(&[100, 20_000]),
+            writes: *prng.pick(&[300, 600, 800]),
+            multis: *prng.pick(&[100, 400]),
+            watches: *prng.pick(&[0, 500]),
+            faults,
+            clock_back: back,
+            server: ServerConfig {
+                server: ServerId(1),
+                map: map.clone(),
+                front_end: front_end(prng),
+                skip: SkipPolicy {
+                    together: prng.permille(700),
+                    global_ahead: *prng.pick(&[0, 0, 2_000]),
+                },
+                window: *prng.pick(&[1, 2, 64]),
+                hash_seed: prng.next(),
+                snapshot_every: *prng.pick(&[5, 30, 1_000]),
+                reaper: ReaperConfig {
+                    interval_ms: *prng.pick(&[0, 100]),
+                    max: 5,
+                    never_used_ms: *prng.pick(&[0, 50]),
+                },
+            },
+            map,
+        }
+    }
+}

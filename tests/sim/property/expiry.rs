@@ -1,0 +1,60 @@
+//! Sessions live while their clients are heard, and no longer (ZOOKEEPER.md 2.7): nobody is
+//! expired before its time-out has passed in silence, and whoever is silent ends.
+
+use std::collections::BTreeMap;
+
+use super::story::Story;
+use crate::history::What;
+use crate::world::World;
+
+/// Beyond the time-out: a tick, the closing's way through ring 0, a slow disk.
+const GRACE_US: u64 = 3_000_000;
+
+pub(super) fn check(world: &World, story: &Story<'_>) -> Result<(), String> {
+    let mut heard: BTreeMap<i64, u64> = BTreeMap::new();
+    let mut timeouts: BTreeMap<i64, u64> = BTreeMap::new();
+    let mut tried: BTreeMap<i64, u64> = BTreeMap::new();
+    let mut recovered = 0;
+    for entry in story.entries {
+        let session = story.sessions.get(&entry.conn).copied();
+        match (&entry.what, session) {
+            (What::Recovered, _) => recovered = entry.at_us,
+            (What::Connected(response), Some(session)) => {
+                let granted = response.timeout_ms as u64 * 1000;
+                let least = timeouts.entry(session).or_insert(granted);
+                *least = granted.min(*least);
+                heard.insert(session, entry.at_us);
+            }
+            (What::Connecting(request), _) => {
+                tried.insert(request.session, entry.at_us);
+            }
+            (What::Heard, Some(session)) => {
+                heard.insert(session, entry.at_us);
+            }
+            (What::Expiring(id), _) => {
+                let (Some(heard), Some(timeout)) = (heard.get(&id.0), timeouts.get(&id.0)) else {
+                    continue;
+                };
+                // The client hears of its session a little later than the session begins.
+                let since = (*heard).max(recovered).min(entry.at_us);
+                let late = 2 * (20 + world.profile.network_us) + 1000;
+                if entry.at_us + late < since + timeout {
+                    let at = entry.at_us;
+                    return Err(format!("{id:?} expires at {at}, heard at {since} of {timeout}"));
+                }
+            }
+            _ => {}
+        }
+    }
+    let end = world.clock.now_us;
+    for session in story.model.sessions.keys() {
+        let owned = world.clients.iter().any(|c| c.session == *session);
+        // Nobody ever heard of it: its creation's answer was lost.
+        let Some(last) = tried.get(session).max(heard.get(session)) else { continue };
+        let last = (*last).max(recovered);
+        if !owned && end > last + 600_000 + GRACE_US {
+            return Err(format!("session {session:#x} was last heard at {last} and still lives"));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,110 @@
+//! A history and a ledger put together: requests with their replies, connections with their
+//! sessions, commands with their outcomes in the model. It judges only what fits nowhere.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::Bytes;
+use volery_proto::command::Operation;
+use volery_proto::ids::Zxid;
+use volery_proto::zk::{ReplyHeader, Request};
+
+use crate::history::{Entry, What};
+use crate::model::{Model, Outcome};
+use crate::world::World;
+
+/// A reply as it came.
+#[derive(Clone, Debug)]
+pub(crate) struct Answer {
+    pub(crate) header: ReplyHeader,
+    pub(crate) body: Bytes,
+    pub(crate) upper: Zxid,
+}
+
+/// A request and what became of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Op {
+    pub(crate) conn: u64,
+    pub(crate) session: i64,
+    pub(crate) request: Request,
+    /// Place of its sending in the history.
+    pub(crate) sent: usize,
+    pub(crate) answer: Option<Answer>,
+}
+
+impl Op {
+    /// The operation that a ring orders for it, if one does.
+    pub(crate) fn ordered(&self) -> Option<Operation> {
+        match &self.request {
+            Request::Sync(r) => Some(Operation::Sync(r.path.clone())),
+            Request::CloseSession => Some(Operation::CloseSession),
+            request if request.is_write() => Some(Operation::Write(request.clone())),
+            _ => None,
+        }
+    }
+
+    /// The zxid that its reply shows.
+    pub(crate) fn zxid(&self) -> Option<Zxid> {
+        self.answer.as_ref().map(|a| Zxid(a.header.zxid as u64))
+    }
+}
+
+/// All of it.
+pub(crate) struct Story<'a> {
+    pub(crate) entries: &'a [Entry],
+    pub(crate) model: Model,
+    pub(crate) outcomes: BTreeMap<Zxid, Outcome>,
+    pub(crate) ops: Vec<Op>,
+    /// By place in the history: the request that was sent or answered there.
+    pub(crate) op_at: BTreeMap<usize, usize>,
+    pub(crate) sessions: BTreeMap<u64, i64>,
+}
+
+impl<'a> Story<'a> {
+    pub(crate) fn tell(world: &'a World) -> Result<Story<'a>, String> {
+        let mut model = Model::new(world.profile.map.clone());
+        let mut outcomes = BTreeMap::new();
+        for (zxid, decided) in &world.disk.ledger.commands {
+            let outcome = model.execute(*zxid, &decided.command, decided.time_ms);
+            outcomes.insert(*zxid, outcome);
+        }
+        let entries = &world.history.entries[..];
+        let mut story = Story {
+            entries,
+            model,
+            outcomes,
+            ops: Vec::new(),
+            op_at: BTreeMap::new(),
+            sessions: BTreeMap::new(),
+        };
+        story.pair()?;
+        Ok(story)
+    }
+
+    fn pair(&mut self) -> Result<(), String> {
+        let mut waiting: BTreeMap<u64, VecDeque<usize>> = BTreeMap::new();
+        for (at, entry) in self.entries.iter().enumerate() {
+            let conn = entry.conn;
+            match &entry.what {
+                What::Connected(response) if response.timeout_ms != 0 => {
+                    self.sessions.insert(conn, response.session);
+                }
+                What::Sent { request, .. } => {
+                    let session = self.sessions.get(&conn).copied().unwrap_or_default();
+                    self.op_at.insert(at, self.ops.len());
+                    waiting.entry(conn).or_default().push_back(self.ops.len());
+                    let (request, answer) = (request.clone(), None);
+                    self.ops.push(Op { conn, session, request, sent: at, answer });
+                }
+                What::Reply { header, body, upper } => {
+                    let op = waiting.get_mut(&conn).and_then(VecDeque::pop_front);
+                    let op = op.ok_or("a reply without a request")?;
+                    self.op_at.insert(at, op);
+                    let (header, body, upper) = (header.clone(), body.clone(), *upper);
+                    self.ops[op].answer = Some(Answer { header, body, upper });
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,46 @@
+//! The tests: fixed seeds, fresh seeds, one seed to replay, and the simulator's own determinism.
+
+use crate::runner::{fail, run, run_all, run_with};
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+/// How many fresh histories a run of this test has.
+fn runs() -> u64 {
+    number("VOLERY_SIM_RUNS").unwrap_or(1500)
+}
+
+#[test]
+fn fixed_seeds() {
+    run_all(0..500);
+}
+
+#[test]
+fn fresh_seeds() {
+    let base = number("VOLERY_SIM_BASE").unwrap_or_else(|| {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        now.map_or(1, |d| d.as_nanos() as u64 >> 8)
+    });
+    println!("fresh seeds from {base} on");
+    run_all((0..runs()).map(|i| base.wrapping_add(i)));
+}
+
+/// `VOLERY_SIM_SEED=N`: this history, with all that its clients did and saw.
+#[test]
+fn one_seed() {
+    let Some(seed) = number("VOLERY_SIM_SEED") else { return };
+    let report = run_with(seed, true, &|_| {});
+    if let Some(broken) = &report.broken {
+        fail(seed, broken);
+    }
+}
+
+/// The same seed twice is the same history, to the last byte.
+#[test]
+fn the_simulator_is_deterministic() {
+    for seed in 1_000..1_040 {
+        let (once, twice) = (run(seed), run(seed));
+        assert_eq!(once.trace_hash, twice.trace_hash, "seed {seed}");
+    }
+}
