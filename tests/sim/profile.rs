@@ -55,10 +55,7 @@ fn map(prng: &mut Prng, partitions: u16) -> PartitionMap {
         0 => (spread(&["/*"]), Vec::new()),
         1 => (spread(&["/a/*", "/b/*"]), Vec::new()),
         2 => (spread(&["/*", "/a/*"]), Vec::new()),
-        3 => (
-            Vec::new(),
-            vec![(at(2), "/a".into()), (at(3), "/b".into()), (at(4), "/a/x".into())],
-        ),
+        3 => (Vec::new(), vec![(at(2), "/a".into()), (at(3), "/b".into()), (at(4), "/a/x".into())]),
         _ => (spread(&["/c/*"]), vec![(at(3), "/a".into()), (at(2), "/b/x".into())]),
     };
     PartitionMap::new(1, partitions, &spread, &prefixes)
@@ -84,7 +81,8 @@ impl Profile {
         let partitions = prng.range(1, 8) as u16;
         let map = Arc::new(map(prng, partitions));
         let back = prng.permille(300);
-        let rare = |prng: &mut Prng, permille, every| if prng.permille(permille) { every } else { 0 };
+        let rare =
+            |prng: &mut Prng, permille, every| if prng.permille(permille) { every } else { 0 };
         let faults = Faults {
             crash_us: rare(prng, 600, 150_000),
             connection_us: rare(prng, 700, 60_000),

@@ -74,9 +74,7 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new(mut prng: Prng, profile: Profile, trace: bool) -> World {
-        let clients = (0..profile.clients)
-            .map(|_| Client::new(profile.requests))
-            .collect();
+        let clients = (0..profile.clients).map(|_| Client::new(profile.requests)).collect();
         let offset = prng.below(1_000_000) as i64;
         World {
             prng,
@@ -136,7 +134,10 @@ impl World {
                     return Ok(());
                 }
                 if self.clock.now_us > since + QUIET_US {
-                    return Err(format!("liveness: not done long after the faults: {}", self.left()));
+                    return Err(format!(
+                        "liveness: not done long after the faults: {}",
+                        self.left()
+                    ));
                 }
             }
         }

@@ -53,9 +53,10 @@ pub(crate) struct Span {
 
 impl Timeline {
     pub(crate) fn record(&mut self, zxid: Zxid, path: &str, node: Option<&Node>) {
-        let versions = self.versions.entry(path.to_owned()).or_insert_with(|| {
-            vec![Version { since: Zxid::ZERO, node: None }]
-        });
+        let versions = self
+            .versions
+            .entry(path.to_owned())
+            .or_insert_with(|| vec![Version { since: Zxid::ZERO, node: None }]);
         let node = node.map(|n| Rc::new(n.clone()));
         match versions.last_mut() {
             Some(last) if last.since == zxid => last.node = node,

@@ -5,7 +5,7 @@ mod connection;
 mod listener;
 
 pub use connection::{ClientHandle, Outgoing};
-pub use listener::{ListenError, Listener, ListenerOptions, Limits};
+pub use listener::{Limits, ListenError, Listener, ListenerOptions};
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -28,7 +28,10 @@ use crate::storage::wal::{AppendError, WalHandle};
 #[derive(Debug)]
 pub(super) enum Event {
     Port(PortEvent),
-    Durable { token: u64, lsn: u64 },
+    Durable {
+        token: u64,
+        lsn: u64,
+    },
     Snapshot(SnapshotEvent),
     /// Somebody wants to know how things are.
     Ask(Box<Asked>),

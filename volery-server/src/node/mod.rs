@@ -279,8 +279,7 @@ async fn serve(
     if serving.await.is_ok() {
         tracing::info!(%address, partitions = config.map.partitions, "serving clients");
     }
-    let mut terminate =
-        tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
     tokio::select! {
         _ = terminate.recv() => tracing::info!("SIGTERM: stopping"),
         result = tokio::signal::ctrl_c() => {

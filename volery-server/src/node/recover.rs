@@ -59,12 +59,13 @@ fn load_partition(
     };
     let mut reader = SnapshotReader::open(&newest.path)?;
     let next = || -> Result<Option<Bytes>, RecoverError> { Ok(reader.next_chunk()?) };
-    let partition = Partition::load(id, map.clone(), hash_seed, next).map_err(|error| match error {
-        RecoverError::Content { error, .. } => {
-            RecoverError::Content { file: newest.path.display().to_string(), error }
-        }
-        other => other,
-    })?;
+    let partition =
+        Partition::load(id, map.clone(), hash_seed, next).map_err(|error| match error {
+            RecoverError::Content { error, .. } => {
+                RecoverError::Content { file: newest.path.display().to_string(), error }
+            }
+            other => other,
+        })?;
     tracing::info!(
         partition = id.0,
         zxid = %partition.position(),

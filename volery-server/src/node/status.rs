@@ -35,7 +35,8 @@ fn spread(stats: &ConnectionStats) -> Spread {
 fn status(server: &Server, needs: Needs, now: Now) -> ServerStatus {
     let mut status = ServerStatus { stats: stats(server, now), ..ServerStatus::default() };
     if needs.connections {
-        status.connections = server.front_end().connections().map(|c| connection(&c, now)).collect();
+        status.connections =
+            server.front_end().connections().map(|c| connection(&c, now)).collect();
     }
     if needs.sessions {
         let unix_ms = now.unix_us / 1000;

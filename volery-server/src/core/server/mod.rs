@@ -22,6 +22,7 @@ use crate::core::front_end::{
     ClientEffect, FrontEnd, FrontEndConfig, Handshake, Received, Replicas,
 };
 use crate::core::merge::skip::{Demands, SkipPolicy};
+use crate::core::mutation::mutated;
 use crate::core::oracle::PartitionMap;
 use crate::core::ring::{self, RecoveredRing, Ring, RingConfig, RingError};
 use crate::core::types::{ConnId, Now};
@@ -326,6 +327,11 @@ impl Server {
             match effect {
                 ring::Effect::Append { record, number } => {
                     self.batch.push(record);
+                    if mutated!(VoteBeforeSync) {
+                        let mut effects = Vec::new();
+                        self.rings[at].durable(number, &mut effects);
+                        self.ring_effects(at, effects)?;
+                    }
                     match self.batch_numbers.last_mut() {
                         Some((last, n)) if *last == at => *n = number,
                         _ => self.batch_numbers.push((at, number)),
@@ -372,7 +378,12 @@ impl Server {
     fn pull(&mut self, at: usize) {
         let Some((zxid, lacking)) = self.partitions[at].lacks() else { return };
         for from in lacking {
-            if let Some(given) = self.partitions[usize::from(from.0) - 1].contributed(zxid) {
+            let mut given = self.partitions[usize::from(from.0) - 1].contributed(zxid);
+            #[cfg(feature = "mutants")]
+            if given.is_none() && mutated!(EarlyAnswer) {
+                given = self.partitions[usize::from(from.0) - 1].peek(&self.partitions[at]);
+            }
+            if let Some(given) = given {
                 self.partitions[at].contribution(zxid, from, given);
             }
         }
