@@ -134,6 +134,12 @@ impl Reader {
             },
         }
     }
+
+    /// Items to make room for at once. A count is only a claim: at first no more memory is taken
+    /// than the unread bytes take themselves.
+    pub(super) fn capacity_for<T>(&self, count: usize) -> usize {
+        count.min(self.remaining() / size_of::<T>().max(1))
+    }
 }
 
 fn decode_lenient(bytes: &[u8]) -> String {
@@ -150,4 +156,21 @@ fn decode_lenient(bytes: &[u8]) -> String {
         rest = &rest[end..];
     }
     String::from_utf16_lossy(&units)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::zk::Acl;
+
+    #[test]
+    fn a_claimed_count_reserves_no_more_than_the_frame() {
+        for length in [0, 1, 100, 1 << 20] {
+            let reader = Reader::new(vec![0; length].into());
+            for count in [0, 1, length, usize::MAX] {
+                let items = reader.capacity_for::<Acl>(count);
+                assert!(items <= count && items * size_of::<Acl>() <= length);
+            }
+        }
+    }
 }
