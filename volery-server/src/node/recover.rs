@@ -8,6 +8,7 @@ use prost::Message;
 use volery_proto::ids::{PartitionId, RingId};
 use volery_proto::wire;
 
+use super::clock::{Clock, Progress};
 use crate::core::executor::{self, Partition};
 use crate::core::merge::Cursor;
 use crate::core::oracle::PartitionMap;
@@ -18,7 +19,7 @@ use crate::storage::snapshot::{self, SnapshotReader};
 
 /// Why a server cannot start from its data directory.
 #[derive(Debug, thiserror::Error)]
-pub enum RecoverError {
+pub(super) enum RecoverError {
     /// A snapshot cannot be read.
     #[error(transparent)]
     Snapshot(#[from] snapshot::SnapshotError),
@@ -43,10 +44,11 @@ pub(super) fn load_partitions(
     dir: &DataDir,
     map: &Arc<PartitionMap>,
     hash_seed: u64,
+    clock: Clock,
 ) -> Result<Vec<Partition>, RecoverError> {
     let snapshots = dir.snapshot_dir();
     snapshot::remove_unfinished(&snapshots)?;
-    map.partitions().map(|id| load_partition(&snapshots, id, map, hash_seed)).collect()
+    map.partitions().map(|id| load_partition(&snapshots, id, map, hash_seed, clock)).collect()
 }
 
 fn load_partition(
@@ -54,12 +56,22 @@ fn load_partition(
     id: PartitionId,
     map: &Arc<PartitionMap>,
     hash_seed: u64,
+    clock: Clock,
 ) -> Result<Partition, RecoverError> {
     let Some(newest) = snapshot::list(snapshots, id.0)?.into_iter().next() else {
         return Ok(Partition::new(id, map.clone(), hash_seed));
     };
     let mut reader = SnapshotReader::open(&newest.path)?;
-    let next = || -> Result<Option<Bytes>, RecoverError> { Ok(reader.next_chunk()?) };
+    let mut progress = Progress::new(clock);
+    let mut read = 0;
+    let next = || -> Result<Option<Bytes>, RecoverError> {
+        let chunk = reader.next_chunk()?;
+        read += chunk.as_ref().map_or(0, Bytes::len) as u64;
+        if progress.due() {
+            tracing::info!(partition = id.0, bytes = read, of = newest.bytes, "loading a snapshot");
+        }
+        Ok(chunk)
+    };
     let partition =
         Partition::load(id, map.clone(), hash_seed, next).map_err(|error| match error {
             RecoverError::Content { error, .. } => {
@@ -67,7 +79,7 @@ fn load_partition(
             }
             other => other,
         })?;
-    tracing::info!(
+    tracing::debug!(
         partition = id.0,
         zxid = %partition.position(),
         znodes = partition.tree().node_count(),
@@ -76,15 +88,19 @@ fn load_partition(
     Ok(partition)
 }
 
+/// The clock is read once in so many records.
+const RECORDS_BETWEEN_LOOKS: u64 = 1024;
+
 /// Gathers what the log says of each ring.
 pub(super) struct LogReader {
     rings: Vec<RecoveredRing>,
     pub(super) records: u64,
+    progress: Progress,
 }
 
 impl LogReader {
     /// Reads what the snapshots of these replicas do not cover.
-    pub(super) fn new(partitions: &[Partition]) -> LogReader {
+    pub(super) fn new(partitions: &[Partition], clock: Clock) -> LogReader {
         let ring = |(at, cursor): (usize, Cursor)| {
             let mut ring = RecoveredRing::new(RingId(at as u16));
             ring.covered_below(cursor.instance, cursor.position);
@@ -93,6 +109,7 @@ impl LogReader {
         LogReader {
             rings: cursors(partitions).into_iter().enumerate().map(ring).collect(),
             records: 0,
+            progress: Progress::new(clock),
         }
     }
 
@@ -108,6 +125,9 @@ impl LogReader {
             .get_mut(ring)
             .ok_or_else(|| format!("a record of ring {ring}, which the partition map has not"))?;
         self.records += 1;
+        if self.records % RECORDS_BETWEEN_LOOKS == 0 && self.progress.due() {
+            tracing::info!(records = self.records, "reading the log");
+        }
         ring.record(record.body.ok_or("a record without content")?)?;
         Ok(())
     }
