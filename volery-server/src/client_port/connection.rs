@@ -119,7 +119,9 @@ impl<C: Core> Connection<C> {
 
     /// Serves the connection to its end.
     pub(super) async fn run(mut self) {
-        let Ok(peer) = self.socket.peer_addr() else { return };
+        let Ok(mut peer) = self.socket.peer_addr() else { return };
+        // The port listens on both families: an IPv4 client is to be shown as one.
+        peer.set_ip(peer.ip().to_canonical());
         let handle = self.handle.clone();
         self.core.event(PortEvent::Opened { conn: self.conn, peer, handle });
         let end = loop {
