@@ -2,6 +2,7 @@
 //! more while too much of this client waits: its own socket slows it, and nobody else.
 //! It decides nothing about requests. One task per connection, started by the listener.
 
+use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +15,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use volery_proto::jute::frame::{Frame, Framer};
 use volery_proto::jute::{Jute, Reader};
-use volery_proto::limits::MAX_CONNECTION_OUTSTANDING;
+use volery_proto::limits::{MAX_CONNECTION_OUTSTANDING, MAX_CONNECTION_OUTSTANDING_BYTES};
 use volery_proto::zk::ConnectRequest;
 
 use super::listener::Limits;
@@ -78,8 +79,35 @@ enum End {
     Broken(&'static str),
     /// Nothing came that asked for a session.
     Silent,
+    /// The core is through with it, but the client does not take what is left.
+    Stuck,
     /// The core is through with it, and everything is written.
     Finished,
+}
+
+/// Requests that the core has and has not answered: they are many or large, never both.
+#[derive(Debug, Default)]
+struct Outstanding {
+    /// The size of each, in order: replies come in the order of the requests.
+    sizes: VecDeque<usize>,
+    bytes: usize,
+}
+
+impl Outstanding {
+    fn add(&mut self, bytes: usize) {
+        self.sizes.push_back(bytes);
+        self.bytes += bytes;
+    }
+
+    fn answered(&mut self, replies: usize) {
+        let replies = replies.min(self.sizes.len());
+        self.bytes -= self.sizes.drain(..replies).sum::<usize>();
+    }
+
+    fn has_room(&self) -> bool {
+        self.sizes.len() < MAX_CONNECTION_OUTSTANDING
+            && self.bytes < MAX_CONNECTION_OUTSTANDING_BYTES
+    }
 }
 
 /// One connection.
@@ -92,10 +120,10 @@ pub(super) struct Connection<C> {
     limits: Limits,
     input: BytesMut,
     output: BytesMut,
-    outstanding: usize,
+    outstanding: Outstanding,
     written: usize,
     closing: bool,
-    /// Until the handshake.
+    /// For the handshake; later, once it is closing, for the client to take what is left.
     deadline: Option<Instant>,
 }
 
@@ -110,7 +138,7 @@ impl<C: Core> Connection<C> {
             limits,
             input: BytesMut::new(),
             output: BytesMut::new(),
-            outstanding: 0,
+            outstanding: Outstanding::default(),
             written: 0,
             closing: false,
             deadline: Some(Instant::now() + limits.handshake),
@@ -133,6 +161,7 @@ impl<C: Core> Connection<C> {
         let conn = self.conn.0;
         match end {
             End::Gone => tracing::debug!(conn, %peer, "the client is gone"),
+            End::Stuck => tracing::debug!(conn, %peer, "closed: the client does not read"),
             End::Finished => tracing::debug!(conn, %peer, "closed"),
             End::Broken(reason) => {
                 self.core.counts().dropped.add(1);
@@ -147,7 +176,7 @@ impl<C: Core> Connection<C> {
     }
 
     fn may_read(&self) -> bool {
-        !self.closing && self.outstanding < MAX_CONNECTION_OUTSTANDING
+        !self.closing && self.outstanding.has_room()
     }
 
     /// Waits for whatever comes next, and does it.
@@ -157,8 +186,12 @@ impl<C: Core> Connection<C> {
         tokio::select! {
             () = handle.wake.notified() => {
                 let outgoing = handle.take();
-                self.outstanding = self.outstanding.saturating_sub(outgoing.replies);
-                self.closing |= outgoing.closing;
+                self.outstanding.answered(outgoing.replies);
+                if outgoing.closing && !self.closing {
+                    self.closing = true;
+                    // A client that takes nothing must not hold the connection for ever.
+                    self.deadline = Some(Instant::now() + self.limits.handshake);
+                }
                 if self.output.is_empty() {
                     self.output = outgoing.bytes;
                 } else {
@@ -177,7 +210,7 @@ impl<C: Core> Connection<C> {
                 self.read().await?;
             }
             () = tokio::time::sleep_until(deadline), if self.deadline.is_some() => {
-                return Err(End::Silent);
+                return Err(if self.closing { End::Stuck } else { End::Silent });
             }
         }
         if self.closing && self.output.is_empty() { Err(End::Finished) } else { Ok(()) }
@@ -223,13 +256,16 @@ impl<C: Core> Connection<C> {
                 Ok(None) => break,
                 Ok(Some(Frame::Word(word))) => return self.word(word).await,
                 Ok(Some(Frame::Message(frame))) if self.framer.words => self.handshake(frame)?,
-                Ok(Some(Frame::Message(frame))) => match decode_request(frame) {
-                    Some(request) => {
-                        self.outstanding += 1;
-                        requests.push(request);
+                Ok(Some(Frame::Message(frame))) => {
+                    let bytes = frame.len();
+                    match decode_request(frame) {
+                        Some(request) => {
+                            self.outstanding.add(bytes);
+                            requests.push(request);
+                        }
+                        None => end = Err(End::Broken("a request without a whole header")),
                     }
-                    None => end = Err(End::Broken("a request without a whole header")),
-                },
+                }
                 Err(error) => {
                     tracing::debug!(conn = self.conn.0, %error, "a frame is refused");
                     let too_large = usize::try_from(error.length).is_ok();
@@ -290,5 +326,27 @@ impl<C: Core> Connection<C> {
         };
         // A client that sends none gets its answer all the same.
         let _ = tokio::time::timeout(self.limits.handshake, mask).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn outstanding_requests_are_many_or_large_never_both() {
+        let mut outstanding = Outstanding::default();
+        for _ in 0..MAX_CONNECTION_OUTSTANDING {
+            assert!(outstanding.has_room());
+            outstanding.add(8);
+        }
+        assert!(!outstanding.has_room());
+        outstanding.answered(1);
+        assert!(outstanding.has_room());
+        outstanding.add(MAX_CONNECTION_OUTSTANDING_BYTES);
+        assert!(!outstanding.has_room());
+        // More answers than requests: the handshake's bytes count none, and nothing underflows.
+        outstanding.answered(usize::MAX);
+        assert_eq!((outstanding.bytes, outstanding.has_room()), (0, true));
     }
 }
