@@ -125,7 +125,7 @@ impl LogReader {
             .get_mut(ring)
             .ok_or_else(|| format!("a record of ring {ring}, which the partition map has not"))?;
         self.records += 1;
-        if self.records % RECORDS_BETWEEN_LOOKS == 0 && self.progress.due() {
+        if self.records.is_multiple_of(RECORDS_BETWEEN_LOOKS) && self.progress.due() {
             tracing::info!(records = self.records, "reading the log");
         }
         ring.record(record.body.ok_or("a record without content")?)?;
