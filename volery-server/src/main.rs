@@ -4,9 +4,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use tracing_subscriber::EnvFilter;
-use volery_server::config::{self, Flags, LogFormat};
-use volery_server::node;
+use volery_server::config::{self, Flags};
+use volery_server::{node, telemetry};
 
 /// A coordination service that speaks ZooKeeper's protocol over a partitioned tree.
 ///
@@ -14,7 +13,7 @@ use volery_server::node;
 ///   volery-server                 serve on port 2181, data in ./volery-data
 ///   volery-server /etc/zoo.cfg    an existing standalone ZooKeeper configuration
 #[derive(Parser)]
-#[command(version, verbatim_doc_comment)]
+#[command(version, verbatim_doc_comment, after_help = AFTER_HELP)]
 struct Args {
     /// A zoo.cfg; without one, the defaults.
     config: Option<PathBuf>,
@@ -22,6 +21,23 @@ struct Args {
     #[arg(long)]
     help_config: bool,
 }
+
+const AFTER_HELP: &str = "\
+Environment:
+  VOLERY_LOG              what is logged, over log.level: info,volery_server::node=debug
+  SERVER_JVMFLAGS, JVMFLAGS
+                          -Dkey=value settings, as ZooKeeper's scripts pass them
+
+Exit status:
+  0  stopped by SIGTERM or SIGINT, everything acknowledged is on disk
+  1  a failure, at the start or later; the last line of the log says which
+  2  the command line or the configuration is wrong; nothing was touched
+  71 the system gives no random bytes
+  74 the log can no longer be written: see to the disk before the next start
+";
+
+/// The exit code of a wrong command line or configuration; clap's own.
+const BAD_CONFIGURATION: u8 = 2;
 
 fn main() -> ExitCode {
     let args = Args::parse();
@@ -33,26 +49,41 @@ fn main() -> ExitCode {
         Ok(loaded) => loaded,
         Err(error) => {
             eprintln!("volery-server: {error}");
-            return ExitCode::from(2);
+            return ExitCode::from(BAD_CONFIGURATION);
         }
     };
-    let log = &loaded.config.log;
-    let filter =
-        EnvFilter::try_from_env("VOLERY_LOG").unwrap_or_else(|_| EnvFilter::new(&log.level));
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    match log.format {
-        LogFormat::Text => subscriber.init(),
-        LogFormat::Json => subscriber.json().init(),
+    let variable = std::env::var(telemetry::logging::VARIABLE).ok();
+    if let Err(error) = telemetry::logging::init(&loaded.config.log, variable.as_deref()) {
+        eprintln!("volery-server: {error}");
+        return ExitCode::from(BAD_CONFIGURATION);
     }
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), "volery-server starts");
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
     match node::run(loaded.config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tracing::error!("{error:#}");
-            eprintln!("volery-server: {error:#}");
+            let text = with_causes(&error);
+            if tracing::enabled!(tracing::Level::ERROR) {
+                tracing::error!("{text}");
+            } else {
+                eprintln!("volery-server: {text}");
+            }
             ExitCode::FAILURE
         }
     }
+}
+
+/// The error and its causes in one line; those whose words an error has taken over already are
+/// left out.
+fn with_causes(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text.push_str(": ");
+            text.push_str(&cause);
+        }
+    }
+    text
 }

@@ -1,9 +1,7 @@
-//! Counts that the words print: packets, and the spread of latencies. Cells are lock-free and may
-//! be written from any task; never knows what is counted. Used by the client port (one for the
-//! server, one for each connection) and by `telemetry`.
+//! Spreads of values, as the words print them. Cells are lock-free and may be written from any
+//! thread; never knows what is counted. Used by the status and by `telemetry`.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 /// Count, sum, least and highest of some values.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -70,64 +68,6 @@ impl SpreadCell {
             max: self.max.load(Ordering::Relaxed),
         }
     }
-
-    /// Forgets everything.
-    pub fn reset(&self) {
-        self.count.store(0, Ordering::Relaxed);
-        self.sum.store(0, Ordering::Relaxed);
-        self.min.store(u64::MAX, Ordering::Relaxed);
-        self.max.store(0, Ordering::Relaxed);
-    }
-}
-
-/// Traffic of a server or of a connection.
-#[derive(Debug, Default)]
-pub struct Traffic {
-    received: AtomicU64,
-    sent: AtomicU64,
-    latency_us: SpreadCell,
-}
-
-impl Traffic {
-    /// A packet came in.
-    pub fn on_received(&self) {
-        self.received.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// A packet went out: a reply or a watch event.
-    pub fn on_sent(&self) {
-        self.sent.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// A request was answered so long after it came in.
-    pub fn on_latency(&self, latency: Duration) {
-        self.latency_us.record(u64::try_from(latency.as_micros()).unwrap_or(u64::MAX));
-    }
-
-    /// Packets in.
-    #[must_use]
-    pub fn received(&self) -> u64 {
-        self.received.load(Ordering::Relaxed)
-    }
-
-    /// Packets out.
-    #[must_use]
-    pub fn sent(&self) -> u64 {
-        self.sent.load(Ordering::Relaxed)
-    }
-
-    /// Latencies in microseconds.
-    #[must_use]
-    pub fn latency_us(&self) -> Spread {
-        self.latency_us.read()
-    }
-
-    /// `srst` and `crst`.
-    pub fn reset(&self) {
-        self.received.store(0, Ordering::Relaxed);
-        self.sent.store(0, Ordering::Relaxed);
-        self.latency_us.reset();
-    }
 }
 
 #[cfg(test)]
@@ -149,20 +89,5 @@ mod tests {
         for (sum, count, unit, expected) in table {
             assert_eq!(Spread { sum, count, min: 0, max: 0 }.average(unit), expected);
         }
-    }
-
-    #[test]
-    fn traffic_counts_and_forgets() {
-        let traffic = Traffic::default();
-        traffic.on_received();
-        traffic.on_sent();
-        traffic.on_latency(Duration::from_millis(3));
-        traffic.on_latency(Duration::from_millis(1));
-        assert_eq!((traffic.received(), traffic.sent()), (1, 1));
-        let expected = Spread { count: 2, sum: 4000, min: 1000, max: 3000 };
-        assert_eq!(traffic.latency_us(), expected);
-        traffic.reset();
-        assert_eq!((traffic.received(), traffic.sent()), (0, 0));
-        assert_eq!(traffic.latency_us(), Spread::default());
     }
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use parking_lot::Mutex;
+use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -70,9 +71,16 @@ impl ClientHandle {
 }
 
 /// Why a connection's task ends.
+#[derive(Clone, Copy, Debug)]
 enum End {
-    /// The client went, or broke the protocol: nothing more to say to it.
+    /// The client went.
     Gone,
+    /// The client broke the protocol: nothing more to say to it.
+    Broken(&'static str),
+    /// Nothing came that asked for a session.
+    Silent,
+    /// The core is through with it, but the client does not take what is left.
+    Stuck,
     /// The core is through with it, and everything is written.
     Finished,
 }
@@ -139,11 +147,32 @@ impl<C: Core> Connection<C> {
 
     /// Serves the connection to its end.
     pub(super) async fn run(mut self) {
-        let Ok(peer) = self.socket.peer_addr() else { return };
+        let Ok(mut peer) = self.socket.peer_addr() else { return };
+        // The port listens on both families: an IPv4 client is to be shown as one.
+        peer.set_ip(peer.ip().to_canonical());
         let handle = self.handle.clone();
         self.core.event(PortEvent::Opened { conn: self.conn, peer, handle });
-        while self.turn().await.is_ok() {}
+        let end = loop {
+            if let Err(end) = self.turn().await {
+                break end;
+            }
+        };
         self.core.event(PortEvent::Closed { conn: self.conn });
+        let conn = self.conn.0;
+        match end {
+            End::Gone => tracing::debug!(conn, %peer, "the client is gone"),
+            End::Stuck => tracing::debug!(conn, %peer, "closed: the client does not read"),
+            End::Finished => tracing::debug!(conn, %peer, "closed"),
+            End::Broken(reason) => {
+                self.core.counts().dropped.add(1);
+                tracing::debug!(conn, %peer, reason, "closed: the client broke the protocol");
+            }
+            End::Silent => {
+                self.core.counts().dropped.add(1);
+                self.core.counts().sessionless.add(1);
+                tracing::debug!(conn, %peer, "closed: the client did not ask for a session");
+            }
+        }
     }
 
     fn may_read(&self) -> bool {
@@ -181,7 +210,7 @@ impl<C: Core> Connection<C> {
                 self.read().await?;
             }
             () = tokio::time::sleep_until(deadline), if self.deadline.is_some() => {
-                return Err(End::Gone);
+                return Err(if self.closing { End::Stuck } else { End::Silent });
             }
         }
         if self.closing && self.output.is_empty() { Err(End::Finished) } else { Ok(()) }
@@ -209,7 +238,10 @@ impl<C: Core> Connection<C> {
         self.input.reserve(READ_BYTES);
         match self.socket.try_read_buf(&mut self.input) {
             Ok(0) => Err(End::Gone),
-            Ok(_) => self.frames().await,
+            Ok(bytes) => {
+                self.core.counts().bytes_received.add(bytes);
+                self.frames().await
+            }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
             Err(_) => Err(End::Gone),
         }
@@ -231,12 +263,14 @@ impl<C: Core> Connection<C> {
                             self.outstanding.add(bytes);
                             requests.push(request);
                         }
-                        None => end = Err(End::Gone),
+                        None => end = Err(End::Broken("a request without a whole header")),
                     }
                 }
                 Err(error) => {
-                    tracing::debug!(conn = self.conn.0, %error, "closed for its frame length");
-                    end = Err(End::Gone);
+                    tracing::debug!(conn = self.conn.0, %error, "a frame is refused");
+                    let too_large = usize::try_from(error.length).is_ok();
+                    self.core.counts().large_requests.add(usize::from(too_large));
+                    end = Err(End::Broken("the length of a frame"));
                 }
             }
             if end.is_err() {
@@ -250,7 +284,8 @@ impl<C: Core> Connection<C> {
     }
 
     fn handshake(&mut self, frame: Bytes) -> Result<(), End> {
-        let request = ConnectRequest::read(&mut Reader::new(frame)).map_err(|_| End::Gone)?;
+        let request = ConnectRequest::read(&mut Reader::new(frame))
+            .map_err(|_| End::Broken("a handshake that is none"))?;
         self.framer.words = false;
         self.deadline = None;
         let handshake = Handshake { request, entropy: self.core.entropy() };
@@ -260,7 +295,10 @@ impl<C: Core> Connection<C> {
 
     /// Answers a four-letter word and ends; the client may have closed its side already.
     async fn word(&mut self, word: [u8; 4]) -> Result<(), End> {
-        let answer = self.core.word(word).await;
+        if &word == b"stmk" {
+            self.trace_mask().await;
+        }
+        let answer = self.core.word(self.conn, word).await;
         self.output.extend_from_slice(answer.as_bytes());
         let patience = self.limits.handshake;
         let all = async {
@@ -274,6 +312,20 @@ impl<C: Core> Connection<C> {
             Ok(result) => result.and(Err(End::Finished)),
             Err(_) => Err(End::Gone),
         }
+    }
+
+    /// The eight bytes behind `stmk`. There are no trace masks to set; but bytes left unread would
+    /// reset the connection before its answer is read.
+    async fn trace_mask(&mut self) {
+        let mask = async {
+            while self.input.len() < 8 {
+                if !matches!(self.socket.read_buf(&mut self.input).await, Ok(more) if more > 0) {
+                    break;
+                }
+            }
+        };
+        // A client that sends none gets its answer all the same.
+        let _ = tokio::time::timeout(self.limits.handshake, mask).await;
     }
 }
 

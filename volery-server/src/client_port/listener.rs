@@ -154,7 +154,7 @@ impl Listener {
             match accepted {
                 Ok((socket, peer)) => {
                     let Some(counted) = counts.add(peer.ip(), &self.options) else {
-                        metrics::counter!("connection_rejected").increment(1);
+                        core.counts().rejected.add(1);
                         tracing::warn!(%peer, "too many connections: refused (maxClientCnxns)");
                         continue;
                     };

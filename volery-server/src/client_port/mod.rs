@@ -2,9 +2,11 @@
 //! It knows no session and no znode. Started by the node, which gives it the way to the core.
 
 mod connection;
+mod counts;
 mod listener;
 
 pub use connection::{ClientHandle, Outgoing};
+pub use counts::{Count, PortCounts};
 pub use listener::{Limits, ListenError, Listener, ListenerOptions};
 
 use std::net::SocketAddr;
@@ -57,8 +59,10 @@ pub enum PortEvent {
 pub trait Core: Send + Sync + 'static {
     /// Hands over an event; never waits.
     fn event(&self, event: PortEvent);
-    /// The answer to a four-letter word.
-    fn word(&self, word: [u8; 4]) -> impl Future<Output = String> + Send;
+    /// Where the port counts.
+    fn counts(&self) -> &PortCounts;
+    /// The answer to a four-letter word that came on this connection.
+    fn word(&self, conn: ConnId, word: [u8; 4]) -> impl Future<Output = String> + Send;
     /// Random bytes, for a session's password.
     fn entropy(&self) -> [u8; 16];
 }

@@ -14,15 +14,17 @@ use tokio::sync::oneshot;
 use volery_proto::ids::PartitionId;
 
 use super::clock::Clock;
+use super::measure;
 use super::queue::Queue;
 use super::status::Asked;
 use crate::admin::words::Reset;
-use crate::client_port::{ClientHandle, PortEvent};
+use crate::client_port::{ClientHandle, PortCounts, PortEvent};
 use crate::core::front_end::ClientEffect;
 use crate::core::server::{Effect, Input, Server, ServerError};
 use crate::core::types::{ConnId, Now};
 use crate::storage::snapshot::{SinkFull, SnapshotEvent, SnapshotSink};
 use crate::storage::wal::{AppendError, WalHandle};
+use crate::telemetry::Metrics;
 
 /// What the drive thread is told of.
 #[derive(Debug)]
@@ -44,7 +46,7 @@ pub(super) enum Event {
 
 /// Why the drive loop ended by itself.
 #[derive(Debug, thiserror::Error)]
-pub enum DriveError {
+pub(super) enum DriveError {
     /// An invariant is broken.
     #[error("an invariant is broken; nothing more is acknowledged: {0}")]
     Broken(#[from] ServerError),
@@ -69,13 +71,10 @@ pub(super) struct Drive {
     pub(super) finish_stalled: bool,
     pub(super) waiting_for_service: Vec<oneshot::Sender<()>>,
     pub(super) stop_at_us: Option<u64>,
-    pub(super) latency: Latency,
-}
-
-/// Where latencies go.
-pub(super) struct Latency {
-    pub(super) read: metrics::Histogram,
-    pub(super) update: metrics::Histogram,
+    /// When the last snapshot began.
+    pub(super) snapshot_began_us: u64,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) counts: Arc<PortCounts>,
 }
 
 impl Drive {
@@ -96,7 +95,12 @@ impl Drive {
                 self.carry_out(effects)?;
             }
             if let Some(at) = self.stop_at_us {
-                if self.server.is_idle() || now.monotonic_us >= at {
+                if self.server.is_idle() {
+                    break;
+                }
+                if now.monotonic_us >= at {
+                    let outstanding = self.server.front_end().counters().outstanding;
+                    tracing::warn!(outstanding, "stopping with requests under way");
                     break;
                 }
             }
@@ -139,16 +143,30 @@ impl Drive {
             Event::Durable { token, lsn } => Input::Durable { token, lsn },
             Event::Snapshot(SnapshotEvent::Room) => return self.unstall(),
             Event::Snapshot(SnapshotEvent::Finished { info, .. }) => {
-                tracing::info!(partition = info.partition, bytes = info.bytes, "snapshot written");
+                let us = now.monotonic_us.saturating_sub(self.snapshot_began_us);
+                self.metrics.summaries.snapshottime.record_time(Duration::from_micros(us));
+                tracing::info!(
+                    partition = info.partition,
+                    bytes = info.bytes,
+                    took_ms = us / 1000,
+                    "snapshot written"
+                );
                 Input::SnapshotDurable { partition: PartitionId(info.partition) }
             }
             Event::Snapshot(SnapshotEvent::Failed { partition, error, .. }) => {
                 tracing::error!(partition, %error, "a snapshot failed; it is tried again later");
-                metrics::counter!("snapshot_error_count").increment(1);
+                self.metrics.counters.snapshot_error_count.increment(1);
                 self.stalled = None;
                 Input::SnapshotFailed { partition: PartitionId(partition) }
             }
             Event::Ask(asked) => {
+                if let Some(conn) = asked.word {
+                    self.server.front_end_mut().word(conn);
+                }
+                if asked.needs.metrics {
+                    let log = self.log.stats();
+                    measure::counters(&self.metrics, &self.server, log, &self.counts);
+                }
                 asked.answer(&self.server, now);
                 return Ok(());
             }
@@ -173,6 +191,7 @@ impl Drive {
     }
 
     fn carry_out(&mut self, effects: Vec<Effect>) -> Result<(), DriveError> {
+        let mut expired = 0;
         for effect in effects {
             match effect {
                 Effect::Append { records, token } => self.log.append(records, token)?,
@@ -191,7 +210,10 @@ impl Drive {
                         client.close();
                     }
                 }
-                Effect::SnapshotBegin { partition, zxid } => self.sink.begin(partition.0, zxid.0),
+                Effect::SnapshotBegin { partition, zxid } => {
+                    self.snapshot_began_us = self.clock.now().monotonic_us;
+                    self.sink.begin(partition.0, zxid.0);
+                }
                 Effect::SnapshotChunk { partition, chunk } => self.chunk(partition, chunk),
                 Effect::SnapshotFinish { partition } => match self.stalled {
                     // The stalled chunk goes first; see `unstall`.
@@ -200,9 +222,15 @@ impl Drive {
                 },
                 Effect::PurgeLog { below_lsn } => self.log.purge_below(below_lsn),
                 Effect::Expiring { session } => {
-                    tracing::info!(%session, "session expired: it was silent for its time-out");
+                    tracing::debug!(%session, "session expired: it was silent for its time-out");
+                    expired += 1;
                 }
             }
+        }
+        if expired > 0 {
+            // Expiry goes by ticks: this is a line a tick at most, however many sessions end.
+            self.metrics.counters.stale_sessions_expired.increment(expired);
+            tracing::info!(sessions = expired, "sessions expired");
         }
         Ok(())
     }
@@ -224,9 +252,10 @@ impl Drive {
     }
 
     fn after_batch(&mut self) {
+        let summaries = &self.metrics.summaries;
         for (is_update, us) in self.server.front_end_mut().take_latencies() {
-            let histogram = if is_update { &self.latency.update } else { &self.latency.read };
-            histogram.record(us as f64 / 1000.0);
+            let summary = if is_update { &summaries.updatelatency } else { &summaries.readlatency };
+            summary.record_time(Duration::from_micros(us));
         }
         if self.server.serving() {
             for tell in self.waiting_for_service.drain(..) {

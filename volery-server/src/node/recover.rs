@@ -8,6 +8,7 @@ use prost::Message;
 use volery_proto::ids::{PartitionId, RingId};
 use volery_proto::wire;
 
+use super::clock::{Clock, Progress};
 use crate::core::executor::{self, Partition};
 use crate::core::oracle::PartitionMap;
 use crate::core::server::{Recovered, Replay};
@@ -16,7 +17,7 @@ use crate::storage::snapshot::{self, SnapshotReader};
 
 /// Why a server cannot start from its data directory.
 #[derive(Debug, thiserror::Error)]
-pub enum RecoverError {
+pub(super) enum RecoverError {
     /// A snapshot cannot be read.
     #[error(transparent)]
     Snapshot(#[from] snapshot::SnapshotError),
@@ -41,10 +42,11 @@ pub(super) fn load_partitions(
     dir: &DataDir,
     map: &Arc<PartitionMap>,
     hash_seed: u64,
+    clock: Clock,
 ) -> Result<Vec<Partition>, RecoverError> {
     let snapshots = dir.snapshot_dir();
     snapshot::remove_unfinished(&snapshots)?;
-    map.partitions().map(|id| load_partition(&snapshots, id, map, hash_seed)).collect()
+    map.partitions().map(|id| load_partition(&snapshots, id, map, hash_seed, clock)).collect()
 }
 
 fn load_partition(
@@ -52,12 +54,22 @@ fn load_partition(
     id: PartitionId,
     map: &Arc<PartitionMap>,
     hash_seed: u64,
+    clock: Clock,
 ) -> Result<Partition, RecoverError> {
     let Some(newest) = snapshot::list(snapshots, id.0)?.into_iter().next() else {
         return Ok(Partition::new(id, map.clone(), hash_seed));
     };
     let mut reader = SnapshotReader::open(&newest.path)?;
-    let next = || -> Result<Option<Bytes>, RecoverError> { Ok(reader.next_chunk()?) };
+    let mut progress = Progress::new(clock);
+    let mut read = 0;
+    let next = || -> Result<Option<Bytes>, RecoverError> {
+        let chunk = reader.next_chunk()?;
+        read += chunk.as_ref().map_or(0, Bytes::len) as u64;
+        if progress.due() {
+            tracing::info!(partition = id.0, bytes = read, of = newest.bytes, "loading a snapshot");
+        }
+        Ok(chunk)
+    };
     let partition =
         Partition::load(id, map.clone(), hash_seed, next).map_err(|error| match error {
             RecoverError::Content { error, .. } => {
@@ -65,7 +77,7 @@ fn load_partition(
             }
             other => other,
         })?;
-    tracing::info!(
+    tracing::debug!(
         partition = id.0,
         zxid = %partition.position(),
         znodes = partition.tree().node_count(),
@@ -74,16 +86,21 @@ fn load_partition(
     Ok(partition)
 }
 
+/// The clock is read once in so many records.
+const RECORDS_BETWEEN_LOOKS: u64 = 1024;
+
 /// Hands the log's records to the replay.
 pub(super) struct LogReader {
     replay: Replay,
     pub(super) records: u64,
+    progress: Progress,
 }
 
 impl LogReader {
     /// Goes on from these replicas.
-    pub(super) fn new(partitions: Vec<Partition>) -> LogReader {
-        LogReader { replay: Replay::new(partitions), records: 0 }
+    pub(super) fn new(partitions: Vec<Partition>, clock: Clock) -> LogReader {
+        let replay = Replay::new(partitions);
+        LogReader { replay, records: 0, progress: Progress::new(clock) }
     }
 
     /// Takes the next record.
@@ -95,6 +112,9 @@ impl LogReader {
         let body = record.body.ok_or("a record without content")?;
         let ring = RingId(u16::try_from(record.ring)?);
         self.records += 1;
+        if self.records.is_multiple_of(RECORDS_BETWEEN_LOOKS) && self.progress.due() {
+            tracing::info!(records = self.records, "reading the log");
+        }
         let replayed = self.replay.record(ring, body);
         Ok(replayed.ok_or_else(|| format!("ring {ring} is not in the partition map"))??)
     }

@@ -12,12 +12,14 @@ use crate::admin::status::{
 };
 use crate::core::front_end::{ConnectionStats, ConnectionView};
 use crate::core::server::Server;
-use crate::core::types::Now;
+use crate::core::types::{ConnId, Now};
 
 /// A question.
 #[derive(Debug)]
 pub(super) struct Asked {
     pub(super) needs: Needs,
+    /// The connection on which it came as a four-letter word.
+    pub(super) word: Option<ConnId>,
     pub(super) reply: oneshot::Sender<ServerStatus>,
 }
 
@@ -79,7 +81,7 @@ fn stats(server: &Server, now: Now) -> ServerStats {
         latency_us: spread(&counters.latency),
         received: counters.received,
         sent: counters.sent,
-        num_alive_connections: server.front_end().connections().count() as u64,
+        num_alive_connections: server.front_end().connection_count() as u64,
         outstanding: counters.outstanding,
         last_zxid: server.position(),
         // ZooKeeper keeps the root under two keys, and counts both.
@@ -89,6 +91,10 @@ fn stats(server: &Server, now: Now) -> ServerStats {
         approximate_data_size: sum(&|p| p.tree().data_size()),
         global_sessions: partitions.first().map_or(0, |p| p.sessions().len() as u64),
         uptime_ms: now.monotonic_ms(),
+        auth_failed_count: server.front_end().totals().auth_failures,
+        last_client_response_size: counters.responses.last,
+        min_client_response_size: counters.responses.min,
+        max_client_response_size: counters.responses.max,
         partitions: partitions
             .iter()
             .map(|p| PartitionStats {

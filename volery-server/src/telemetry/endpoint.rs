@@ -12,7 +12,6 @@ use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::Metrics;
 use crate::config::MetricsConfig;
 
 /// Longest head of a request, in bytes.
@@ -23,6 +22,18 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 const MAX_CONNECTIONS: usize = 32;
 /// After a failed accept (no more file descriptors), so that the task does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Where the text comes from.
+pub trait Source: Send + Sync + 'static {
+    /// All metrics as they are now.
+    fn metrics(&self) -> impl Future<Output = String> + Send;
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Method {
+    Get,
+    Head,
+}
 
 /// Why the endpoint does not start.
 #[derive(Debug, thiserror::Error)]
@@ -67,7 +78,7 @@ impl Endpoint {
     }
 
     /// Answers until told to stop.
-    pub async fn serve(self, metrics: Arc<Metrics>, stop: CancellationToken) {
+    pub async fn serve(self, source: Arc<impl Source>, stop: CancellationToken) {
         let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         loop {
             let accepted = tokio::select! {
@@ -83,12 +94,12 @@ impl Endpoint {
                 }
             };
             let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
-            let (metrics, stop) = (Arc::clone(&metrics), stop.clone());
+            let (source, stop) = (Arc::clone(&source), stop.clone());
             tokio::spawn(async move {
                 // A scraper that fails is its own to know: neither errors nor time-outs are news.
                 tokio::select! {
                     () = stop.cancelled() => {}
-                    _ = timeout(TIMEOUT, answer(stream, &metrics)) => {}
+                    _ = timeout(TIMEOUT, answer(stream, &*source)) => {}
                 }
                 drop(place);
             });
@@ -97,7 +108,7 @@ impl Endpoint {
 }
 
 /// One request, one reply, and the end of the connection.
-async fn answer(mut stream: TcpStream, metrics: &Metrics) -> std::io::Result<()> {
+async fn answer(mut stream: TcpStream, source: &impl Source) -> std::io::Result<()> {
     let mut head = Vec::new();
     let complete = loop {
         if is_complete(&head) {
@@ -111,7 +122,11 @@ async fn answer(mut stream: TcpStream, metrics: &Metrics) -> std::io::Result<()>
             return Ok(());
         }
     };
-    let reply = if complete { reply(&head, || metrics.render()) } else { too_long() };
+    let reply = match target(&head) {
+        _ if !complete => too_long(),
+        Ok(method) => found(method, &source.metrics().await),
+        Err(refusal) => refusal,
+    };
     stream.write_all(reply.as_bytes()).await?;
     stream.shutdown().await?;
     // What is left unread would reset the connection before the reply is read.
@@ -124,27 +139,35 @@ fn is_complete(head: &[u8]) -> bool {
     head.windows(4).any(|end| end == b"\r\n\r\n") || head.windows(2).any(|end| end == b"\n\n")
 }
 
-/// The reply to a complete head.
-fn reply(head: &[u8], render: impl FnOnce() -> String) -> String {
+/// The method, if it is a request for the metrics; else the reply.
+fn target(head: &[u8]) -> Result<Method, String> {
     let line = head.split(|byte| *byte == b'\n').next().unwrap_or_default();
     let line = String::from_utf8_lossy(line);
     let mut words = line.split_ascii_whitespace();
     let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
     if !words.next().unwrap_or_default().starts_with("HTTP/1.") {
-        return text("400 Bad Request", "", "not HTTP/1\n", true);
+        return Err(text("400 Bad Request", "", "not HTTP/1\n", true));
     }
     let path = target.split('?').next().unwrap_or_default();
     match (method, path) {
-        ("GET" | "HEAD", "/metrics") => {
-            // The version of the text format that Prometheus asks for.
-            let kind = "Content-Type: text/plain; version=0.0.4; charset=utf-8\r\n";
-            text("200 OK", kind, &render(), method == "GET")
-        }
+        ("GET", "/metrics") => Ok(Method::Get),
+        ("HEAD", "/metrics") => Ok(Method::Head),
         ("GET" | "HEAD", _) => {
-            text("404 Not Found", "", "there is only /metrics\n", method == "GET")
+            Err(text("404 Not Found", "", "there is only /metrics\n", method == "GET"))
         }
-        _ => text("405 Method Not Allowed", "Allow: GET, HEAD\r\n", "only GET is served\n", true),
+        _ => Err(text(
+            "405 Method Not Allowed",
+            "Allow: GET, HEAD\r\n",
+            "only GET is served\n",
+            true,
+        )),
     }
+}
+
+fn found(method: Method, metrics: &str) -> String {
+    // The version of the text format that Prometheus asks for.
+    let kind = "Content-Type: text/plain; version=0.0.4; charset=utf-8\r\n";
+    text("200 OK", kind, metrics, method == Method::Get)
 }
 
 fn too_long() -> String {
@@ -165,7 +188,10 @@ mod tests {
 
     #[test]
     fn replies_are_http() {
-        let ask = |head: &str| reply(head.as_bytes(), || "a 1\n".to_owned());
+        let ask = |head: &str| match target(head.as_bytes()) {
+            Ok(method) => found(method, "a 1\n"),
+            Err(refusal) => refusal,
+        };
         let found = "HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4; charset=utf-8\r\n\
                      Content-Length: 4\r\nConnection: close\r\n\r\n";
         assert_eq!(ask("GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"), format!("{found}a 1\n"));
@@ -183,6 +209,14 @@ mod tests {
         }
     }
 
+    struct One;
+
+    impl Source for One {
+        async fn metrics(&self) -> String {
+            "a 1\n".to_owned()
+        }
+    }
+
     async fn exchange(address: SocketAddr, request: &[u8]) -> String {
         let mut stream = TcpStream::connect(address).await.expect("the endpoint listens");
         stream.write_all(request).await.expect("the endpoint reads");
@@ -196,14 +230,12 @@ mod tests {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
         let endpoint = Endpoint { listener };
         let address = endpoint.local_addr().expect("bound");
-        let metrics = Arc::new(Metrics::new().expect("valid quantiles"));
-        metrics.counters.commit_count.increment(5);
         let stop = CancellationToken::new();
-        let served = tokio::spawn(endpoint.serve(metrics, stop.clone()));
+        let served = tokio::spawn(endpoint.serve(Arc::new(One), stop.clone()));
 
         let reply = exchange(address, b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").await;
         assert!(reply.starts_with("HTTP/1.1 200 OK\r\n"), "{reply}");
-        assert!(reply.contains("\ncommit_count 5\n"), "{reply}");
+        assert!(reply.ends_with("\r\n\r\na 1\n"), "{reply}");
         let long = vec![b'a'; MAX_HEAD_BYTES];
         let reply = exchange(address, &long).await;
         assert!(reply.starts_with("HTTP/1.1 431 "), "{reply}");

@@ -102,8 +102,7 @@ impl Metrics {
     /// The text of `/metrics`.
     #[must_use]
     pub fn render(&self) -> String {
-        let names = self.summaries.all().into_iter().map(|(name, _, _)| name);
-        exposition::with_count_suffixes(self.recorder.handle.render(), names)
+        self.recorder.handle.render()
     }
 
     /// Drains the recorder's buckets every five seconds until told to stop. Run it as a task:
@@ -119,7 +118,7 @@ impl Metrics {
         }
     }
 
-    /// Sets the gauges from the numbers of a server; about once a second.
+    /// Sets the gauges from the numbers of a server, before they are read.
     pub fn publish(&self, stats: &ServerStats) {
         let gauges = &self.gauges;
         let average = |sum: u64| sum as f64 / stats.latency_us.count.max(1) as f64 / UNIT as f64;
@@ -135,11 +134,9 @@ impl Metrics {
         gauges.ephemerals_count.set(stats.ephemerals_count as f64);
         gauges.approximate_data_size.set(stats.approximate_data_size as f64);
         gauges.global_sessions.set(stats.global_sessions as f64);
-        gauges.local_sessions.set(0.0);
         gauges.open_file_descriptor_count.set(stats.open_file_descriptor_count as f64);
         gauges.max_file_descriptor_count.set(stats.max_file_descriptor_count as f64);
         gauges.uptime.set(stats.uptime_ms as f64);
-        gauges.connection_drop_probability.set(0.0);
         gauges.auth_failed_count.set(stats.auth_failed_count as f64);
         gauges.last_client_response_size.set(stats.last_client_response_size as f64);
         gauges.min_client_response_size.set(stats.min_client_response_size as f64);

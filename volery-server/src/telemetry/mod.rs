@@ -8,6 +8,6 @@ pub mod logging;
 mod metrics;
 pub mod names;
 
-pub use endpoint::{Endpoint, EndpointError};
+pub use endpoint::{Endpoint, EndpointError, Source};
 pub use logging::LogError;
 pub use metrics::{Metrics, Summary, Unit};

@@ -10,7 +10,7 @@ use super::metrics::{Summary, Unit};
 
 macro_rules! counters {
     ($($name:ident: $meaning:literal),* $(,)?) => {
-        /// Handles of the counters.
+        /// Handles of the counters, which are set to what the rooms have counted.
         #[derive(Debug)]
         pub struct Counters { $(#[doc = $meaning] pub $name: Counter),* }
 
@@ -78,18 +78,13 @@ counters! {
     stale_sessions_expired: "Sessions that timed out",
     sessionless_connections_expired: "Connections that never asked for a session",
     large_requests_rejected: "Requests above jute.maxbuffer",
-    commit_count: "Commands executed",
-    snap_count: "Snapshots sent to others",
+    commit_count: "Commands of this server that were executed",
     snapshot_error_count: "Snapshots that failed",
-    unrecoverable_error_count: "Errors that end the process",
-    volery_single_partition_commands: "Commands of one partition",
-    volery_multi_partition_commands: "Commands of several partitions",
-    volery_duplicate_commands: "Commands that were delivered again and passed over",
+    volery_single_partition_commands: "Writes of clients that one partition executes",
+    volery_multi_partition_commands: "Writes of clients that several partitions execute together",
     volery_ring_values: "Values decided, skips left out",
     volery_ring_skips: "Skips decided",
     volery_ring_batched_commands: "Commands in decided values",
-    volery_ring_elections: "Changes of a ring's coordinator",
-    volery_merge_waits: "Commands that found a ring behind them",
     volery_log_bytes: "Bytes written to the log",
 }
 
@@ -106,11 +101,9 @@ gauges! {
     ephemerals_count: "Ephemeral znodes",
     approximate_data_size: "Bytes of paths and data",
     global_sessions: "Open sessions",
-    local_sessions: "Always 0: all sessions are global",
     open_file_descriptor_count: "Open files and sockets",
     max_file_descriptor_count: "Files and sockets that may be open",
     uptime: "Since the start, ms",
-    connection_drop_probability: "Always 0: connections are not dropped at random",
     auth_failed_count: "Failed authentications",
     last_client_response_size: "Bytes of the last reply",
     min_client_response_size: "Bytes of the shortest reply",
@@ -121,7 +114,6 @@ gauges! {
 summaries! {
     readlatency: Millis, true, "Latency of reads, ms",
     updatelatency: Millis, true, "Latency of writes, ms",
-    propagation_latency: Millis, true, "From a write's proposal to its execution here, ms",
     fsynctime: Millis, false, "One sync of the log, ms",
     snapshottime: Millis, false, "One snapshot, ms",
     dbinittime: Millis, false, "Reading the state at the start, ms",
@@ -129,14 +121,6 @@ summaries! {
     startup_txns_load_time: Millis, false, "Reading the log at the start, ms",
     startup_txns_loaded: Count, false, "Commands read from the log at the start",
     sync_processor_batch_size: Count, false, "Records in one sync of the log",
-    node_created_watch_count: Count, false, "Watches fired by one create",
-    node_deleted_watch_count: Count, false, "Watches fired by one delete",
-    node_changed_watch_count: Count, false, "Watches fired by one change of data",
-    node_children_watch_count: Count, false, "Watches fired by one change of children",
-    volery_value_commands: Count, false, "Commands in one value",
-    volery_decide_latency: Millis, true, "From proposal to decision, ms",
-    volery_merge_wait: Millis, true, "From a command's decision to its turn in the merge, ms",
-    volery_exchange_wait: Millis, true, "Waiting for other partitions' contributions, ms",
 }
 
 /// Gauges of one hosted partition, with label `partition`.

@@ -111,10 +111,8 @@ impl FrontEnd {
 
     /// Begins every request of a connection whose turn it is.
     pub(super) fn pump(&mut self, conn: ConnId, replicas: &mut Replicas<'_>, now: Now) {
-        if let Some(connection) = self.connections.get_mut(&conn) {
-            if connection.reading {
-                self.resume(conn, replicas);
-            }
+        if self.connections.get(&conn).is_some_and(|connection| connection.reading) {
+            self.resume(conn, replicas);
         }
         while let Some(connection) = self.connections.get_mut(&conn) {
             if connection.phase != Phase::Open
