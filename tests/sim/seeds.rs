@@ -36,6 +36,19 @@ fn one_seed() {
     }
 }
 
+fn passes(seed: u64) {
+    if let Some(broken) = &run(seed).broken {
+        fail(seed, broken);
+    }
+}
+
+/// A multiRead over two partitions read the first part, waited for the second, and meanwhile the
+/// client was told of a change to the first part's znode; then came the older state.
+#[test]
+fn no_event_overtakes_the_parts_of_a_read() {
+    passes(7013241732043755);
+}
+
 /// The same seed twice is the same history, to the last byte.
 #[test]
 fn the_simulator_is_deterministic() {

@@ -15,6 +15,9 @@ pub enum DecodeError {
     /// A length or count is negative (and not -1) or larger than its frame.
     #[error("length {0} is out of range")]
     Length(i32),
+    /// A path is null where there has to be one.
+    #[error("the path is null")]
+    NullPath,
     /// A multi holds an operation or flags that it may not.
     #[error("a multi may not hold operation type {0}")]
     MultiType(i32),
@@ -108,6 +111,14 @@ impl Reader {
             Ok(string) => string,
             Err(_) => decode_lenient(&bytes).into(),
         }))
+    }
+
+    /// Refuses a null string, without reading it: what comes next is a path.
+    ///
+    /// # Errors
+    /// It is null.
+    pub fn expect_path(&self) -> Result<(), DecodeError> {
+        if self.bytes.starts_with(&[0xff; 4]) { Err(DecodeError::NullPath) } else { Ok(()) }
     }
 
     /// The count of a vector; null counts as 0.

@@ -82,7 +82,11 @@ impl MultiOp {
     }
 
     fn read(opcode: i32, r: &mut Reader) -> Result<MultiOp, DecodeError> {
-        Ok(match OpCode::from_i32(opcode) {
+        let kind = OpCode::from_i32(opcode);
+        if kind.is_some_and(OpCode::needs_path) {
+            r.expect_path()?;
+        }
+        Ok(match kind {
             Some(OpCode::Create | OpCode::Create2 | OpCode::CreateContainer) => {
                 let create = CreateRequest::read(r)?;
                 if FLAGS_TTL.contains(&create.flags) {
@@ -158,10 +162,13 @@ pub(super) fn write_writes(ops: &[MultiOp], w: &mut Writer) {
 }
 
 pub(super) fn read_reads(r: &mut Reader) -> Result<Vec<ReadOp>, DecodeError> {
-    read_ops(r, |opcode, r| match OpCode::from_i32(opcode) {
-        Some(OpCode::GetChildren) => Ok(ReadOp::GetChildren(WatchedPathRequest::read(r)?)),
-        Some(OpCode::GetData) => Ok(ReadOp::GetData(WatchedPathRequest::read(r)?)),
-        _ => Err(DecodeError::MultiType(opcode)),
+    read_ops(r, |opcode, r| {
+        r.expect_path()?;
+        match OpCode::from_i32(opcode) {
+            Some(OpCode::GetChildren) => Ok(ReadOp::GetChildren(WatchedPathRequest::read(r)?)),
+            Some(OpCode::GetData) => Ok(ReadOp::GetData(WatchedPathRequest::read(r)?)),
+            _ => Err(DecodeError::MultiType(opcode)),
+        }
     })
 }
 

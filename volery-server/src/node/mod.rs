@@ -278,6 +278,8 @@ async fn serve(
     if serving.await.is_ok() {
         tracing::info!(%address, partitions = config.map.partitions, "serving clients");
     }
+    // Until now clients waited in the backlog: accepted earlier, they would be turned away.
+    tasks.spawn(listener.run(door, stop.clone(), tasks.clone()));
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
     tokio::select! {
         _ = terminate.recv() => tracing::info!("SIGTERM: stopping"),

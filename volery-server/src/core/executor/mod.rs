@@ -210,6 +210,12 @@ impl Partition {
         }
     }
 
+    /// The last command that may have changed the tree: no read shows anything later.
+    #[must_use]
+    pub fn last_write(&self) -> Zxid {
+        self.last_write
+    }
+
     /// Where it reads on in ring 0 and in its own ring after a restart.
     #[must_use]
     pub fn cursors(&self) -> (Cursor, Cursor) {

@@ -35,7 +35,15 @@ pub(super) struct Parts {
     number: i32,
     /// getEphemerals so far.
     paths: Vec<ByteString>,
+    /// How often the replicas may still be waited for all together.
+    rounds: u32,
+    /// What they are waited for now.
+    target: Zxid,
 }
+
+/// After so many rounds a read over several partitions no longer waits until all its replicas
+/// are level: writers that never pause must not keep it waiting.
+const LEVEL_ROUNDS: u32 = 64;
 
 #[derive(Clone, Copy, Debug)]
 enum Step {
@@ -100,7 +108,35 @@ impl Parts {
             before: BytesMut::new(),
             number: 0,
             paths: Vec::new(),
+            rounds: LEVEL_ROUNDS,
+            target: Zxid::ZERO,
         }
+    }
+
+    /// The first replica that is behind what any of the parts could show. A read over several
+    /// partitions runs in one go once there is none: in between, an event could tell the client
+    /// of a change that an earlier part has not seen, or a later part show more than the told
+    /// events. `None`: it may run.
+    fn behind(&mut self, frontier: Zxid, replicas: &mut Replicas<'_>) -> Option<PartitionId> {
+        if self.next > 0 || self.rounds == 0 {
+            return None;
+        }
+        let first = self.steps.first()?.0;
+        if self.steps.iter().all(|(p, _)| *p == first) {
+            return None;
+        }
+        let all = |replicas: &mut Replicas<'_>, target| {
+            self.steps.iter().map(|(p, _)| *p).find(|p| replicas.position(*p) < target)
+        };
+        if let Some(behind) = all(replicas, self.target) {
+            return Some(behind);
+        }
+        let shown = self.steps.iter().map(|(p, _)| replicas.partition(*p).last_write());
+        let target = shown.fold(frontier, Zxid::max);
+        let behind = all(replicas, target);
+        self.rounds -= 1;
+        self.target = target;
+        behind
     }
 
     fn partitions(&self) -> Destination {
@@ -121,6 +157,9 @@ impl Parts {
         skip_acl: bool,
         replicas: &mut Replicas<'_>,
     ) -> Result<i32, PartitionId> {
+        if let Some(behind) = self.behind(connection.frontier, replicas) {
+            return Err(behind);
+        }
         while let Some((partition, step)) = self.steps.get(self.next).copied() {
             if replicas.position(partition) < connection.frontier {
                 return Err(partition);
@@ -203,7 +242,9 @@ impl Parts {
                 GetAllChildrenNumberResponse { number: self.number }.write(&mut w);
             }
             Request::GetEphemerals(_) => {
-                let ephemerals = std::mem::take(&mut self.paths);
+                let mut ephemerals = std::mem::take(&mut self.paths);
+                // Not by partition: which partition holds what is nobody's business.
+                ephemerals.sort_unstable();
                 GetEphemeralsResponse { ephemerals }.write(&mut w);
             }
             // addWatch's reply has a body: the error code once more.
@@ -239,6 +280,35 @@ fn read_op(
     (w.into_inner(), served.observed)
 }
 
+/// ZooKeeper keeps the root under a second key, the empty path, and plain look-ups find it there;
+/// a watch on that key never fires.
+fn root_of_nothing(mut request: Request) -> Request {
+    let root = |path: &mut ByteString| {
+        let is_empty = path.is_empty();
+        if is_empty {
+            *path = ByteString::from_static("/");
+        }
+        is_empty
+    };
+    match &mut request {
+        Request::Exists(r)
+        | Request::GetData(r)
+        | Request::GetChildren(r)
+        | Request::GetChildren2(r) => r.watch &= !root(&mut r.path),
+        Request::GetAcl(r) | Request::GetAllChildrenNumber(r) => {
+            root(&mut r.path);
+        }
+        Request::MultiRead(ops) => {
+            for op in ops {
+                let (ReadOp::GetChildren(r) | ReadOp::GetData(r)) = op;
+                root(&mut r.path);
+            }
+        }
+        _ => {}
+    }
+    request
+}
+
 /// Writes an event's frame.
 pub(super) fn write_event(w: &mut Writer, zxid: i64, event: &WatcherEvent) {
     w.frame(|w| {
@@ -256,7 +326,7 @@ impl FrontEnd {
         request: Request,
         replicas: &mut Replicas<'_>,
     ) {
-        let request = match request {
+        let request = match root_of_nothing(request) {
             Request::SetWatches(lists) => Request::SetWatches2(watch::widen(lists)),
             Request::AddWatch(ref r) if !(0..=1).contains(&r.mode) => {
                 return self.refuse(conn, number, ErrorCode::MarshallingError);
@@ -310,7 +380,7 @@ impl FrontEnd {
                 self.answer(conn, number, Reply { zxid, err, body, before, ..Reply::default() });
             }
             Err(partition) => {
-                replicas.wait_for(partition, connection.frontier);
+                replicas.wait_for(partition, connection.frontier.max(parts.target));
                 connection.reading = true;
                 let destination = parts.partitions();
                 if let Some(item) = connection.item_mut(number) {
@@ -372,7 +442,10 @@ impl FrontEnd {
                 }
                 reply
             }
-            Err(code) => Reply { err: code.code(), close: true, ..reply },
+            Err(code) => {
+                self.totals.auth_failures += 1;
+                Reply { err: code.code(), close: true, ..reply }
+            }
         };
         self.answer(conn, number, reply);
     }

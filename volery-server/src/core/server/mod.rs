@@ -172,6 +172,17 @@ pub enum ServerError {
     Alone(RingId),
 }
 
+/// What is counted since the start, the replayed log included.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ServerTotals {
+    /// Values that were decided, skips left out.
+    pub values: u64,
+    /// Skips that were decided.
+    pub skips: u64,
+    /// Commands in those values.
+    pub commands: u64,
+}
+
 /// What recovery found of one server.
 #[derive(Debug, Default)]
 pub struct Recovered {
@@ -208,6 +219,7 @@ pub struct Server {
     durable_lsn: u64,
     next_reap_us: u64,
     cycle: Cycle,
+    totals: ServerTotals,
 }
 
 /// Where each ring is read on from: below, everything is in the snapshots of these replicas.
@@ -252,6 +264,7 @@ impl Server {
             durable_lsn: 0,
             next_reap_us: 0,
             cycle: Cycle::Idle,
+            totals: ServerTotals::default(),
             config,
         };
         server.replay(now)?;
@@ -335,6 +348,10 @@ impl Server {
                     }
                 }
                 ring::Effect::Decided { instance, value, .. } => {
+                    let skip = value.commands.is_empty();
+                    self.totals.skips += u64::from(skip);
+                    self.totals.values += u64::from(!skip);
+                    self.totals.commands += value.commands.len() as u64;
                     let learners = if at == 0 {
                         &mut self.partitions[..]
                     } else {
@@ -443,13 +460,19 @@ impl Server {
         self.appended.is_empty() && self.front_end.counters().outstanding == 0
     }
 
+    /// What was counted since the start.
+    #[must_use]
+    pub fn totals(&self) -> ServerTotals {
+        self.totals
+    }
+
     /// The front end, for the status words.
     #[must_use]
     pub fn front_end(&self) -> &FrontEnd {
         &self.front_end
     }
 
-    /// The front end, to reset its counters and to take its latencies.
+    /// The front end, to count words, to reset its counters and to take its latencies.
     pub fn front_end_mut(&mut self) -> &mut FrontEnd {
         &mut self.front_end
     }
