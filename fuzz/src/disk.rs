@@ -2,7 +2,6 @@
 //! No bytes may make the readers panic, and what they accept they must write and read back alike.
 //! Called by the fuzz targets and by `tests/fuzzers.rs` of the server crate.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 
 use bytes::Bytes;

@@ -44,7 +44,7 @@ pub(super) enum Event {
 
 /// Why the drive loop ended by itself.
 #[derive(Debug, thiserror::Error)]
-pub enum DriveError {
+pub(super) enum DriveError {
     /// An invariant is broken.
     #[error("an invariant is broken; nothing more is acknowledged: {0}")]
     Broken(#[from] ServerError),
@@ -95,10 +95,10 @@ impl Drive {
                 let effects = self.server.snapshot_step()?;
                 self.carry_out(effects)?;
             }
-            if let Some(at) = self.stop_at_us {
-                if self.server.is_idle() || now.monotonic_us >= at {
-                    break;
-                }
+            if let Some(at) = self.stop_at_us
+                && (self.server.is_idle() || now.monotonic_us >= at)
+            {
+                break;
             }
         }
         for client in self.clients.values() {

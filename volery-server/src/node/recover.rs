@@ -18,7 +18,7 @@ use crate::storage::snapshot::{self, SnapshotReader};
 
 /// Why a server cannot start from its data directory.
 #[derive(Debug, thiserror::Error)]
-pub enum RecoverError {
+pub(super) enum RecoverError {
     /// A snapshot cannot be read.
     #[error(transparent)]
     Snapshot(#[from] snapshot::SnapshotError),

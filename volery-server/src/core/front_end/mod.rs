@@ -351,10 +351,10 @@ impl FrontEnd {
 
     /// Puts a connection on the list of those to look at after the batch.
     fn mark(&mut self, conn: ConnId) {
-        if let Some(connection) = self.connections.get_mut(&conn) {
-            if !std::mem::replace(&mut connection.dirty, true) {
-                self.dirty.push(conn);
-            }
+        if let Some(connection) = self.connections.get_mut(&conn)
+            && !std::mem::replace(&mut connection.dirty, true)
+        {
+            self.dirty.push(conn);
         }
     }
 

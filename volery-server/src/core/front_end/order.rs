@@ -108,10 +108,10 @@ impl FrontEnd {
 
     /// Begins every request of a connection whose turn it is.
     pub(super) fn pump(&mut self, conn: ConnId, replicas: &mut Replicas<'_>, now: Now) {
-        if let Some(connection) = self.connections.get_mut(&conn) {
-            if connection.reading {
-                self.resume(conn, replicas);
-            }
+        if let Some(connection) = self.connections.get_mut(&conn)
+            && connection.reading
+        {
+            self.resume(conn, replicas);
         }
         while let Some(connection) = self.connections.get_mut(&conn) {
             if connection.phase != Phase::Open

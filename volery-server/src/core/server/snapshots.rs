@@ -134,10 +134,11 @@ impl Server {
     }
 
     pub(super) fn snapshot_durable(&mut self, partition: PartitionId) {
-        if let Cycle::Running(running) = &mut self.cycle {
-            if running.step == Step::Sync && running.began.len() == usize::from(partition.0) {
-                running.step = Step::Next;
-            }
+        if let Cycle::Running(running) = &mut self.cycle
+            && running.step == Step::Sync
+            && running.began.len() == usize::from(partition.0)
+        {
+            running.step = Step::Next;
         }
     }
 
