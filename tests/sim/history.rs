@@ -7,6 +7,7 @@ use volery_proto::zk::{ConnectRequest, ConnectResponse, ReplyHeader, Request, Wa
 
 /// One thing that a client did or saw.
 #[derive(Clone, Debug)]
+#[allow(dead_code, reason = "fields that only a failure's story shows")]
 pub(crate) enum What {
     /// A handshake left.
     Connecting(ConnectRequest),

@@ -147,19 +147,19 @@ impl World {
 
     /// The client's first requests on a new connection.
     fn opened(&mut self, client: usize) {
-        if self.clients[client].open {
-            if let Some(request) = self.clients[client].set_watches() {
-                self.send(client, vec![request]);
-            }
+        if self.clients[client].open
+            && let Some(request) = self.clients[client].set_watches()
+        {
+            self.send(client, vec![request]);
         }
     }
 
     /// The server closed a connection: soon it hears that it is gone.
     pub(crate) fn hang_up(&mut self, conn: u64) {
-        if let Some(connection) = self.connections.get_mut(&conn) {
-            if std::mem::replace(&mut connection.server_up, false) {
-                self.input(Input::Closed { conn: ConnId(conn) });
-            }
+        if let Some(connection) = self.connections.get_mut(&conn)
+            && std::mem::replace(&mut connection.server_up, false)
+        {
+            self.input(Input::Closed { conn: ConnId(conn) });
         }
     }
 

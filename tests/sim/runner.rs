@@ -56,8 +56,8 @@ fn hash(world: &World) -> u64 {
 /// Ends the test with all that is needed to see the failure again.
 pub(crate) fn fail(seed: u64, broken: &Broken) -> ! {
     panic!(
-        "seed {seed}: {}: {}\nreplay: VOLERY_SIM_SEED={seed} cargo test -p volery-server --test sim \
-         one_seed -- --nocapture",
+        "seed {seed}: {}: {}\n\
+         replay: VOLERY_SIM_SEED={seed} cargo test -p volery-server --test sim one_seed -- --nocapture",
         broken.property, broken.what
     );
 }

@@ -22,6 +22,7 @@ pub(crate) struct Answer {
 
 /// A request and what became of it.
 #[derive(Clone, Debug)]
+#[allow(dead_code, reason = "fields that only a failure's story shows")]
 pub(crate) struct Op {
     pub(crate) conn: u64,
     pub(crate) session: i64,
