@@ -275,10 +275,11 @@ async fn serve(
     let (tell, serving) = oneshot::channel();
     queue.push(Event::WhenServing(tell));
     let address = listener.local_addr()?;
-    tasks.spawn(listener.run(door, stop.clone(), tasks.clone()));
     if serving.await.is_ok() {
         tracing::info!(%address, partitions = config.map.partitions, "serving clients");
     }
+    // Until now clients waited in the backlog: accepted earlier, they would be turned away.
+    tasks.spawn(listener.run(door, stop.clone(), tasks.clone()));
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
     tokio::select! {
         _ = terminate.recv() => tracing::info!("SIGTERM: stopping"),
