@@ -9,10 +9,8 @@ use volery_proto::ids::{PartitionId, RingId};
 use volery_proto::wire;
 
 use crate::core::executor::{self, Partition};
-use crate::core::merge::Cursor;
 use crate::core::oracle::PartitionMap;
-use crate::core::ring::RecoveredRing;
-use crate::core::server::{Recovered, cursors};
+use crate::core::server::{Recovered, Replay};
 use crate::storage::meta::DataDir;
 use crate::storage::snapshot::{self, SnapshotReader};
 
@@ -76,24 +74,16 @@ fn load_partition(
     Ok(partition)
 }
 
-/// Gathers what the log says of each ring.
+/// Hands the log's records to the replay.
 pub(super) struct LogReader {
-    rings: Vec<RecoveredRing>,
+    replay: Replay,
     pub(super) records: u64,
 }
 
 impl LogReader {
-    /// Reads what the snapshots of these replicas do not cover.
-    pub(super) fn new(partitions: &[Partition]) -> LogReader {
-        let ring = |(at, cursor): (usize, Cursor)| {
-            let mut ring = RecoveredRing::new(RingId(at as u16));
-            ring.covered_below(cursor.instance, cursor.position);
-            ring
-        };
-        LogReader {
-            rings: cursors(partitions).into_iter().enumerate().map(ring).collect(),
-            records: 0,
-        }
+    /// Goes on from these replicas.
+    pub(super) fn new(partitions: Vec<Partition>) -> LogReader {
+        LogReader { replay: Replay::new(partitions), records: 0 }
     }
 
     /// Takes the next record.
@@ -102,17 +92,14 @@ impl LogReader {
         payload: Bytes,
     ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let record = wire::LogRecord::decode(payload)?;
-        let ring = usize::try_from(record.ring)?;
-        let ring = self
-            .rings
-            .get_mut(ring)
-            .ok_or_else(|| format!("a record of ring {ring}, which the partition map has not"))?;
+        let body = record.body.ok_or("a record without content")?;
+        let ring = RingId(u16::try_from(record.ring)?);
         self.records += 1;
-        ring.record(record.body.ok_or("a record without content")?)?;
-        Ok(())
+        let replayed = self.replay.record(ring, body);
+        Ok(replayed.ok_or_else(|| format!("ring {ring} is not in the partition map"))??)
     }
 
-    pub(super) fn finish(self, partitions: Vec<Partition>) -> Recovered {
-        Recovered { partitions, rings: self.rings }
+    pub(super) fn finish(self) -> Recovered {
+        self.replay.finish()
     }
 }
