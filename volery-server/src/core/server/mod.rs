@@ -25,6 +25,7 @@ use crate::core::front_end::{
 };
 use crate::core::merge::Cursor;
 use crate::core::merge::skip::{Demands, SkipPolicy};
+use crate::core::mutation::mutated;
 use crate::core::oracle::PartitionMap;
 use crate::core::ring::{self, RecoveredRing, Ring, RingConfig, RingError};
 use crate::core::types::{ConnId, Now};
@@ -242,7 +243,14 @@ type Decided = (Instance, Arc<Value>);
 fn pull_contributions(partitions: &mut [Partition], at: usize) {
     let Some((zxid, lacking)) = partitions[at].lacks() else { return };
     for from in lacking {
-        if let Some(given) = partitions[usize::from(from.0) - 1].contributed(zxid) {
+        let other = &partitions[usize::from(from.0) - 1];
+        #[cfg_attr(not(feature = "mutants"), allow(unused_mut))]
+        let mut given = other.contributed(zxid);
+        #[cfg(feature = "mutants")]
+        if given.is_none() && mutated!(EarlyAnswer) {
+            given = other.peek(&partitions[at]);
+        }
+        if let Some(given) = given {
             partitions[at].contribution(zxid, from, given);
         }
     }
@@ -363,6 +371,11 @@ impl Server {
             match effect {
                 ring::Effect::Append { record, number } => {
                     self.batch.push(record);
+                    if mutated!(VoteBeforeSync) {
+                        let mut effects = Vec::new();
+                        self.rings[at].durable(number, &mut effects);
+                        self.ring_effects(at, effects)?;
+                    }
                     match self.batch_numbers.last_mut() {
                         Some((last, n)) if *last == at => *n = number,
                         _ => self.batch_numbers.push((at, number)),
