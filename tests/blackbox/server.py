@@ -120,11 +120,13 @@ class Server:
         config: dict[str, str] | None = None,
         port: int | None = None,
         directory: str | Path | None = None,
+        heap: str = "256m",
     ) -> None:
         self.kind = kind or default_subject()
         if self.kind not in SUBJECTS:
             raise ValueError(f"unknown server {self.kind!r}, one of {SUBJECTS}")
         self.port = port or free_port()
+        self.heap = heap  # ZooKeeper's -Xmx
         self.config = DEFAULT_CONFIG | (VOLERY_CONFIG if self.kind == "volery" else {})
         self.config |= {key: str(value) for key, value in (config or {}).items()}
         self._own_directory = directory is None
@@ -246,7 +248,7 @@ class Server:
         ]
         return [
             "java",
-            "-Xmx256m",
+            f"-Xmx{self.heap}",
             "-Dfile.encoding=UTF-8",
             # Only warnings: connection chatter would bury them.
             "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",

@@ -43,6 +43,31 @@ QUIET = 0.4
 USAGE = re.compile(r"^ZooKeeper -server host:port|^\t")
 
 
+# What Java prints in the order of a hash table.
+UNORDERED = ("whoami",)
+
+# What Volery does not have yet: the lines which show it, and why. A command that
+# differs in nothing else counts as skipped.
+NOT_YET = {
+    re.compile(r"^Output stat for |^count=\d+,bytes=\d+$|^\[Warning\]: the (count|bytes) quota"): (
+        "statistics of quotas are not kept"
+    )
+}
+
+
+def unordered(command: str, output: list[str]) -> list[str]:
+    return sorted(output) if command.split(" ")[0] in UNORDERED else output
+
+
+def not_yet(expected: list[str], output: list[str]) -> str | None:
+    """Why the two may differ, if they differ only in lines that NOT_YET names."""
+    for lines, reason in NOT_YET.items():
+        without = [[line for line in some if not lines.search(line)] for some in (expected, output)]
+        if without[0] == without[1]:
+            return reason
+    return None
+
+
 @dataclass
 class Step:
     command: str
@@ -174,16 +199,16 @@ class ZkCli:
             # After the mark only events are waited for, and not for long.
             if marked:
                 deadline = min(deadline, time.monotonic() + 5)
-        return output + events
+        return unordered(command, output) + events
 
     def close(self) -> None:
         self.process.kill()
         self.process.wait()
 
 
-def play(story: Story, server_kind: str, regenerate: bool) -> tuple[int, int]:
-    """Runs a story; returns how many commands went as expected and not."""
-    passed = failed = 0
+def play(story: Story, server_kind: str, regenerate: bool) -> tuple[int, int, int]:
+    """Runs a story; returns how many commands went as expected, not, and were left out."""
+    passed = failed = skipped = 0
     with Server(server_kind) as server:
         cli = ZkCli(server)
         try:
@@ -193,8 +218,11 @@ def play(story: Story, server_kind: str, regenerate: bool) -> tuple[int, int]:
                 output = cli.run(command, None if regenerate else len(expected))
                 if regenerate:
                     step.expected = output
-                elif output == step.expected:
+                elif output == unordered(command, step.expected):
                     passed += 1
+                elif server_kind == "volery" and (reason := not_yet(step.expected, output)):
+                    skipped += 1
+                    print(f"{story.path.name}: $ {step.command}: skipped, {reason}")
                 else:
                     failed += 1
                     print(f"{story.path.name}: $ {step.command}")
@@ -206,7 +234,7 @@ def play(story: Story, server_kind: str, regenerate: bool) -> tuple[int, int]:
             cli.close()
     if regenerate:
         story.save()
-    return passed, failed
+    return passed, failed, skipped
 
 
 def main() -> int:
@@ -216,19 +244,20 @@ def main() -> int:
     parser.add_argument("stories", nargs="*", help="names, e.g. acl (default: all)")
     args = parser.parse_args()
     kind = "zookeeper" if args.regenerate else args.server
-    total_passed = total_failed = 0
+    total_passed = total_failed = total_skipped = 0
     for path in sorted(STORIES.glob("*.txt")):
         if args.stories and path.stem not in args.stories:
             continue
-        passed, failed = play(Story.load(path), kind, args.regenerate)
+        passed, failed, skipped = play(Story.load(path), kind, args.regenerate)
         if args.regenerate:
             print(f"{path.name}: written")
         else:
             print(f"{path.name}: {passed} as expected, {failed} not", flush=True)
         total_passed += passed
         total_failed += failed
+        total_skipped += skipped
     if not args.regenerate:
-        print(f"{total_passed} passed, {total_failed} failed, 0 skipped")
+        print(f"{total_passed} passed, {total_failed} failed, {total_skipped} skipped")
     return 1 if total_failed else 0
 
 

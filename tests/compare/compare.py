@@ -261,6 +261,10 @@ class Pair:
                 raise Differs(f"{difference}\n  original {left}\n  subject  {right}")
         left_events = self.left.gather(step.paths)
         right_events = self.right.gather(step.paths)
+        if step.action == "reconnect" or step.opcode == jute.CLOSE:
+            # All ephemerals go in one transaction, in no order that anybody promises.
+            left_events = [sorted(some) for some in left_events]
+            right_events = [sorted(some) for some in right_events]
         if self.verbose and any(left_events):
             print(f"    events {left_events}", flush=True)
         for number, (a, b) in enumerate(zip(left_events, right_events, strict=True)):
@@ -297,6 +301,8 @@ class Pair:
         return wanted is None
 
     def difference(self, step: Step, left: dict, right: dict) -> str | None:
+        if step.opcode == jute.MULTI:
+            right = self.with_old_types(left, right)
         try:
             for key in dict.fromkeys([*left, *right]):
                 if key == "own events":
@@ -311,6 +317,19 @@ class Pair:
         except Differs as difference:
             return str(difference)
         return None
+
+    def with_old_types(self, left: dict, right: dict) -> dict:
+        """Takes the Stat out of results that 3.8 gives without it, see CREATE2_IN_MULTI."""
+        pairs = [o.get("body", {}).get("results", []) for o in (left, right)]
+        if len(pairs[0]) != len(pairs[1]):
+            return right
+        results = []
+        for a, b in zip(*pairs):
+            if (a["type"], b["type"]) == (jute.CREATE, jute.CREATE2):
+                self.excused[CREATE2_IN_MULTI] = self.excused.get(CREATE2_IN_MULTI, 0) + 1
+                b = {key: b[key] for key in b if key != "stat"} | {"type": jute.CREATE}
+            results.append(b)
+        return right | {"body": right["body"] | {"results": results}} if results else right
 
     def _body(self, left: dict, right: dict) -> None:
         if left.keys() != right.keys():
@@ -371,6 +390,10 @@ class Difference:
 
 
 FILTERED = "events of unreadable nodes"
+# 3.8 forgets the kind of a create inside a multi and answers all but containers
+# and TTL nodes as a plain create (ZOOKEEPER-4026); since it was mended, and in
+# Volery, whoever sends create2 or createContainer gets the Stat he asked for.
+CREATE2_IN_MULTI = "create2 in a multi gives a Stat"
 OPEN_ACL_BYTES = jute.e_acl(jute.OPEN_ACL)
 WITH_ACL = (jute.CREATE, jute.CREATE2, jute.CREATE_CONTAINER, jute.CREATE_TTL, jute.SET_ACL)
 
@@ -404,6 +427,47 @@ DIFFERENCES = [
         diverges=True,
     ),
     Difference(
+        "checkWatches asks for one's own",
+        "3.8 says yes if anybody watches the path (ZOOKEEPER-4625, mended in 3.9)",
+        lambda s, a, b: (
+            s.opcode == jute.CHECK_WATCHES and a.get("err") == 0 and b.get("err") == -121
+        ),
+    ),
+    Difference(
+        "removeWatches leaves other modes",
+        "since 3.9.0 the types data and children remove one-shot watches only",
+        lambda s, a, b: (
+            s.opcode == jute.REMOVE_WATCHES
+            and s.client == WATCHER
+            and (a.get("err"), b.get("err")) == (0, -121)
+        ),
+        diverges=True,
+    ),
+    Difference(
+        "create flags in a multi",
+        "3.8 answers flags that do not exist as the operation's own error, 3.9 refuses"
+        " the whole multi (-5); nothing is done either way",
+        lambda s, a, b: (
+            s.opcode == jute.MULTI
+            and b.get("err") == -5
+            and any(r.get("code") == -8 for r in a.get("body", {}).get("results", []))
+        ),
+    ),
+    Difference(
+        "the root below the empty path",
+        "Java keeps the root under two keys and counts one as the other's child",
+        lambda s, a, b: (
+            s.opcode == jute.GET_ALL_CHILDREN_NUMBER
+            and s.body == jute.e_string("")
+            and a["body"].get("count") == b["body"].get("count", 0) + 1
+        ),
+    ),
+    Difference(
+        "quota statistics",
+        "Volery does not keep them yet: a subtree may span partitions",
+        lambda s, a, b: s.opcode == jute.GET_DATA and b"/zookeeper_stats" in s.body,
+    ),
+    Difference(
         "deleteContainer from a client",
         "Java lets any client delete any empty node with opcode 20, without ACL; Volery refuses it",
         lambda s, a, b: s.opcode == jute.DELETE_CONTAINER and b.get("err") == -6,
@@ -411,10 +475,12 @@ DIFFERENCES = [
     ),
     Difference(
         "body after an error",
-        "3.8 sends an empty multi's end after the error of a bad multiRead; clients"
+        "3.8 sends an empty multi's end after the error of a bad multi; clients"
         " read nothing behind an error",
         lambda s, a, b: (
-            s.opcode == jute.MULTI_READ and a.get("err") == b.get("err") == -5 and not b.get("body")
+            s.opcode in (jute.MULTI, jute.MULTI_READ)
+            and a.get("err") == b.get("err") == -5
+            and not b.get("body")
         ),
     ),
     Difference(
@@ -500,7 +566,11 @@ class Generator:
         if opcode == jute.CREATE_TTL:
             flags = self.rng.choice([5, 6])
             ttl = self.rng.choice([3_600_000, 1 << 39, 0, -1, (1 << 40) - 1, 1 << 40])
+            if path is None and not 0 < ttl < 1 << 40:
+                path = "/a"  # which of two such faults is named does not matter
             return jute.create_body(path, self.data(), self.acl(), flags, ttl), path
+        if path is None and flags not in range(5):
+            path = "/a"  # as above
         return jute.create_body(path, self.data(), self.acl(), flags), path
 
     def write_op(self) -> tuple[int, bytes, str | None]:
@@ -508,7 +578,9 @@ class Generator:
         kind = self.rng.choice("ccccddss.")
         if kind == "c":
             opcode = self.rng.choice([1, 1, 15, 19, 21])
-            body, path = self.create(opcode, self.rng.choice([0, 0, 0, 1, 2, 4]))
+            # With other flags 3.8 makes no container of a createContainer.
+            flags = 4 if opcode == 19 else self.rng.choice([0, 0, 0, 1, 2, 4])
+            body, path = self.create(opcode, flags)
             return opcode, body, path
         path = self.path()
         if kind == "d":
@@ -575,7 +647,9 @@ class Generator:
                 return call(WATCHER, jute.ADD_WATCH, body, note=f"addWatch {mode} {path}")
             case "unwatch":
                 opcode = rng.choice([jute.CHECK_WATCHES, jute.REMOVE_WATCHES])
-                body = jute.e_string(rng.choice(PATHS)) + jute.e_int(rng.choice([1, 2, 3, 3, 9]))
+                # Of persistent watches 3.8 and 3.9 remove different ones but with type any.
+                kind = rng.choice([3, 3, 9] if who == WATCHER else [1, 2, 3, 3, 9])
+                body = jute.e_string(rng.choice(PATHS)) + jute.e_int(kind)
                 return call(who, opcode, body, note="check/removeWatches")
             case "setWatches":
                 # Only all or nothing is new since: zxids differ between sides.
@@ -619,6 +693,17 @@ def _near(path: str | None) -> list[str]:
 
 
 # -- running ----------------------------------------------------------------
+
+
+def on_purpose(name: str, left: Any, right: Any) -> str | None:
+    """The name of the difference in wire.ON_PURPOSE that is the only one here."""
+    from wire import ON_PURPOSE
+
+    for purpose, scenario, original, subject in ON_PURPOSE:
+        swapped = [subject if item == original else item for item in left]
+        if name == scenario and isinstance(left, list) and swapped == right:
+            return purpose
+    return None
 
 
 class Run:
@@ -667,6 +752,9 @@ class Run:
                 seen.append(f"{type(error).__name__}: {error}")
         if self.verbose:
             print(f"--- wire {name}\n    {seen[0]}")
+        if seen[0] != seen[1] and (purpose := on_purpose(name, *seen)):
+            self.excused[purpose] = self.excused.get(purpose, 0) + 1
+            seen[1] = seen[0]
         if seen[0] == seen[1]:
             self.passed += 1
             return

@@ -61,10 +61,11 @@ impl World {
                     self.at(delay, Event::Written(self.life, conn.0, bytes.len()));
                     self.transmit_back(conn.0, Some(bytes));
                 }
-                Effect::Client(ClientEffect::Close { conn }) => {
+                Effect::Client(ClientEffect::Close { conn, .. }) => {
                     self.transmit_back(conn.0, None);
                     self.hang_up(conn.0);
                 }
+                Effect::Client(ClientEffect::Established { .. }) => {}
                 Effect::SnapshotBegin { partition, .. } => self.disk.snapshot_begin(partition),
                 Effect::SnapshotChunk { partition, chunk } => {
                     self.disk.snapshot_chunk(partition, chunk);

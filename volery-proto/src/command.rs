@@ -158,6 +158,9 @@ impl Value {
     /// The bytes are not a value.
     pub fn decode(bytes: Bytes) -> Result<Value, ValueError> {
         let message = wire::Value::decode(bytes)?;
+        if message.start > Slot::MAX.0 {
+            return Err(ValueError::Field("start"));
+        }
         Ok(Value {
             start: Slot(message.start),
             time_ms: message.time_ms,

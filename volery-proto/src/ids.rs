@@ -54,6 +54,8 @@ impl PartitionId {
 impl Slot {
     /// Unix time of slot 0, in microseconds: 2024-01-01T00:00:00Z.
     pub const EPOCH_UNIX_US: u64 = 1_704_067_200_000_000;
+    /// The last slot whose zxids are positive as the signed longs that clients read.
+    pub const MAX: Slot = Slot((1 << (63 - Zxid::RING_BITS)) - 1);
 
     /// The slot of a Unix time in microseconds.
     #[must_use]

@@ -14,6 +14,8 @@ pub const MAX_VALUE_COMMANDS: usize = 4096;
 pub const MAX_PARTITIONS: u16 = 512;
 /// Requests of one connection that wait in the server before its socket is no longer read.
 pub const MAX_CONNECTION_OUTSTANDING: usize = 1024;
+/// Bytes of such requests; the request that passes this is the last that is read.
+pub const MAX_CONNECTION_OUTSTANDING_BYTES: usize = 4 << 20;
 /// Longest encoded contribution, in bytes. A multi is one frame, and the shortest operation (17
 /// bytes and its path) asks for two znodes and a name, below 300 bytes and three times its path:
 /// no command that fits a frame reaches this. It must not, as nothing runs without it.

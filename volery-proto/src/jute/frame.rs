@@ -21,6 +21,9 @@ pub struct FrameError {
     pub max: usize,
 }
 
+/// Bytes of room that are made for the rest of a frame of which little has come.
+const RESERVE_MIN: usize = 4096;
+
 /// Cuts frames. Lengths are checked before anything is allocated by them.
 #[derive(Clone, Copy, Debug)]
 pub struct Framer {
@@ -47,8 +50,10 @@ impl Framer {
             .filter(|&len| len <= self.max)
             .ok_or(FrameError { length, max: self.max })?;
         if buffer.len() < 4 + len {
-            // Room for the frame in one piece; bounded by `max`.
-            buffer.reserve(4 + len - buffer.len());
+            // The length is only a claim: room for as much again as has come, so that a frame in
+            // many pieces is moved a few times, and four bytes cost no megabyte.
+            let missing = 4 + len - buffer.len();
+            buffer.reserve(missing.min(buffer.len().max(RESERVE_MIN)));
             return Ok(None);
         }
         buffer.advance(4);

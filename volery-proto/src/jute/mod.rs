@@ -70,8 +70,7 @@ impl Jute for ByteString {
 impl<T: Jute> Jute for Vec<T> {
     fn read(r: &mut Reader) -> Result<Self, DecodeError> {
         let count = r.count()?;
-        // Reserved by what the bytes can hold, never by what they claim.
-        let mut items = Vec::with_capacity(count.min(r.remaining() / 4));
+        let mut items = Vec::with_capacity(r.capacity_for::<T>(count));
         for _ in 0..count {
             items.push(T::read(r)?);
         }

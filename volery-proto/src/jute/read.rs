@@ -15,6 +15,9 @@ pub enum DecodeError {
     /// A length or count is negative (and not -1) or larger than its frame.
     #[error("length {0} is out of range")]
     Length(i32),
+    /// A path is null where there has to be one.
+    #[error("the path is null")]
+    NullPath,
     /// A multi holds an operation or flags that it may not.
     #[error("a multi may not hold operation type {0}")]
     MultiType(i32),
@@ -110,6 +113,14 @@ impl Reader {
         }))
     }
 
+    /// Refuses a null string, without reading it: what comes next is a path.
+    ///
+    /// # Errors
+    /// It is null.
+    pub fn expect_path(&self) -> Result<(), DecodeError> {
+        if self.bytes.starts_with(&[0xff; 4]) { Err(DecodeError::NullPath) } else { Ok(()) }
+    }
+
     /// The count of a vector; null counts as 0.
     ///
     /// # Errors
@@ -122,6 +133,12 @@ impl Reader {
                 _ => Err(DecodeError::Length(n)),
             },
         }
+    }
+
+    /// Items to make room for at once. A count is only a claim: at first no more memory is taken
+    /// than the unread bytes take themselves.
+    pub(super) fn capacity_for<T>(&self, count: usize) -> usize {
+        count.min(self.remaining() / size_of::<T>().max(1))
     }
 }
 
@@ -139,4 +156,21 @@ fn decode_lenient(bytes: &[u8]) -> String {
         rest = &rest[end..];
     }
     String::from_utf16_lossy(&units)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::zk::Acl;
+
+    #[test]
+    fn a_claimed_count_reserves_no_more_than_the_frame() {
+        for length in [0, 1, 100, 1 << 20] {
+            let reader = Reader::new(vec![0; length].into());
+            for count in [0, 1, length, usize::MAX] {
+                let items = reader.capacity_for::<Acl>(count);
+                assert!(items <= count && items * size_of::<Acl>() <= length);
+            }
+        }
+    }
 }

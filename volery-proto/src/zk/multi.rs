@@ -3,14 +3,16 @@
 use super::*;
 use crate::jute::{DecodeError, Jute, Reader, Writer};
 
-/// One write of a multi, its kind already inferred as ZooKeeper does (header type and flags).
+/// One write of a multi. Reading infers its kind as ZooKeeper does: of a create, the header says
+/// which record follows, and the flags alone say what it is. Flags that do not exist pass here: they
+/// are that operation's error, not the request's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MultiOp {
     /// Plain create; the result holds the path.
     Create(CreateRequest),
-    /// Create whose result holds path and Stat.
+    /// As a client may send it. It is read as a plain create, and the result holds only the path.
     Create2(CreateRequest),
-    /// Container, from header 19 or from flags 4.
+    /// Container, from flags 4, whatever the header.
     CreateContainer(CreateRequest),
     /// Create with a time to live.
     CreateTtl(CreateTtlRequest),
@@ -71,38 +73,34 @@ impl MultiOp {
         }
     }
 
+    fn of_flags(create: CreateRequest) -> MultiOp {
+        if create.flags == FLAGS_CONTAINER {
+            MultiOp::CreateContainer(create)
+        } else {
+            MultiOp::Create(create)
+        }
+    }
+
     fn read(opcode: i32, r: &mut Reader) -> Result<MultiOp, DecodeError> {
-        Ok(match OpCode::from_i32(opcode) {
+        let kind = OpCode::from_i32(opcode);
+        if kind.is_some_and(OpCode::needs_path) {
+            r.expect_path()?;
+        }
+        Ok(match kind {
             Some(OpCode::Create | OpCode::Create2 | OpCode::CreateContainer) => {
                 let create = CreateRequest::read(r)?;
-                match create.flags {
-                    FLAGS_CONTAINER => MultiOp::CreateContainer(create),
-                    f if FLAGS_TTL.contains(&f) || !(0..=6).contains(&f) => {
-                        return Err(DecodeError::Value(f, "create flags"));
-                    }
-                    _ if opcode == OpCode::CreateContainer as i32 => {
-                        MultiOp::CreateContainer(create)
-                    }
-                    _ if opcode == OpCode::Create2 as i32 => MultiOp::Create2(create),
-                    _ => MultiOp::Create(create),
+                if FLAGS_TTL.contains(&create.flags) {
+                    return Err(DecodeError::Value(create.flags, "create flags without a ttl"));
                 }
+                MultiOp::of_flags(create)
             }
             Some(OpCode::CreateTtl) => {
                 let create = CreateTtlRequest::read(r)?;
-                match create.flags {
-                    f if FLAGS_TTL.contains(&f) => MultiOp::CreateTtl(create),
-                    f if !(0..=6).contains(&f) => {
-                        return Err(DecodeError::Value(f, "create flags"));
-                    }
-                    flags => {
-                        let CreateTtlRequest { path, data, acl, .. } = create;
-                        let create = CreateRequest { path, data, acl, flags };
-                        if flags == FLAGS_CONTAINER {
-                            MultiOp::CreateContainer(create)
-                        } else {
-                            MultiOp::Create2(create)
-                        }
-                    }
+                if FLAGS_TTL.contains(&create.flags) {
+                    MultiOp::CreateTtl(create)
+                } else {
+                    let CreateTtlRequest { path, data, acl, flags, ttl: _ } = create;
+                    MultiOp::of_flags(CreateRequest { path, data, acl, flags })
                 }
             }
             Some(OpCode::Delete) => MultiOp::Delete(DeleteRequest::read(r)?),
@@ -164,10 +162,13 @@ pub(super) fn write_writes(ops: &[MultiOp], w: &mut Writer) {
 }
 
 pub(super) fn read_reads(r: &mut Reader) -> Result<Vec<ReadOp>, DecodeError> {
-    read_ops(r, |opcode, r| match OpCode::from_i32(opcode) {
-        Some(OpCode::GetChildren) => Ok(ReadOp::GetChildren(WatchedPathRequest::read(r)?)),
-        Some(OpCode::GetData) => Ok(ReadOp::GetData(WatchedPathRequest::read(r)?)),
-        _ => Err(DecodeError::MultiType(opcode)),
+    read_ops(r, |opcode, r| {
+        r.expect_path()?;
+        match OpCode::from_i32(opcode) {
+            Some(OpCode::GetChildren) => Ok(ReadOp::GetChildren(WatchedPathRequest::read(r)?)),
+            Some(OpCode::GetData) => Ok(ReadOp::GetData(WatchedPathRequest::read(r)?)),
+            _ => Err(DecodeError::MultiType(opcode)),
+        }
     })
 }
 

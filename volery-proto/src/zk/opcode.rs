@@ -86,3 +86,26 @@ opcodes! {
     /// Internal marker.
     Error = -1,
 }
+
+impl OpCode {
+    /// Whether its body begins with a path that may not be null: ZooKeeper trips over a null one
+    /// and answers as to a body that does not parse. Where it validates the path instead
+    /// (setData, setACL, check), null is as bad as empty; elsewhere (addWatch) it does nothing.
+    #[must_use]
+    pub fn needs_path(self) -> bool {
+        matches!(
+            self,
+            OpCode::Create
+                | OpCode::Create2
+                | OpCode::CreateContainer
+                | OpCode::CreateTtl
+                | OpCode::Delete
+                | OpCode::Exists
+                | OpCode::GetData
+                | OpCode::GetChildren
+                | OpCode::GetChildren2
+                | OpCode::GetAcl
+                | OpCode::GetAllChildrenNumber
+        )
+    }
+}

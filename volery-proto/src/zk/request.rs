@@ -26,7 +26,11 @@ macro_rules! requests {
             /// The body does not parse.
             pub fn decode(opcode: i32, body: Bytes) -> Result<Option<Request>, DecodeError> {
                 let mut r = Reader::new(body);
-                Ok(Some(match OpCode::from_i32(opcode) {
+                let opcode = OpCode::from_i32(opcode);
+                if opcode.is_some_and(OpCode::needs_path) {
+                    r.expect_path()?;
+                }
+                Ok(Some(match opcode {
                     $(Some(OpCode::$name) => Request::$name(<$body>::read(&mut r)?),)*
                     $(Some(OpCode::$empty) => Request::$empty,)*
                     Some(OpCode::Multi) => Request::Multi(multi::read_writes(&mut r)?),
@@ -133,5 +137,36 @@ impl Request {
                 | Request::SetAcl(_)
                 | Request::Multi(_)
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A null path, then zeros for whatever follows it.
+    fn null_path(before: &[u8]) -> Bytes {
+        [before, &[0xff; 4], &[0; 32]].concat().into()
+    }
+
+    #[test]
+    fn a_null_path_does_not_parse_where_zookeeper_trips_over_it() {
+        for opcode in [1, 2, 3, 4, 6, 8, 12, 15, 19, 21, 104] {
+            let got = Request::decode(opcode, null_path(&[]));
+            assert_eq!(got, Err(DecodeError::NullPath), "opcode {opcode}");
+        }
+        for opcode in [5, 7, 9, 17, 18, 103, 106] {
+            let got = Request::decode(opcode, null_path(&[]));
+            assert!(matches!(got, Ok(Some(_))), "opcode {opcode}: {got:?}");
+        }
+    }
+
+    #[test]
+    fn nor_does_it_inside_a_multi() {
+        for (multi, opcode) in [(14, 1), (14, 2), (22, 4), (22, 8)] {
+            let header = [&[0, 0, 0, opcode, 0][..], &[0xff; 4]].concat();
+            let got = Request::decode(multi, null_path(&header));
+            assert_eq!(got, Err(DecodeError::NullPath), "{opcode} in {multi}");
+        }
     }
 }

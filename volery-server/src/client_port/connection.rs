@@ -2,6 +2,7 @@
 //! more while too much of this client waits: its own socket slows it, and nobody else.
 //! It decides nothing about requests. One task per connection, started by the listener.
 
+use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +14,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use volery_proto::jute::frame::{Frame, Framer};
 use volery_proto::jute::{Jute, Reader};
-use volery_proto::limits::MAX_CONNECTION_OUTSTANDING;
+use volery_proto::limits::{MAX_CONNECTION_OUTSTANDING, MAX_CONNECTION_OUTSTANDING_BYTES};
 use volery_proto::zk::ConnectRequest;
 
 use super::listener::Limits;
@@ -76,6 +77,31 @@ enum End {
     Finished,
 }
 
+/// Requests that the core has and has not answered: they are many or large, never both.
+#[derive(Debug, Default)]
+struct Outstanding {
+    /// The size of each, in order: replies come in the order of the requests.
+    sizes: VecDeque<usize>,
+    bytes: usize,
+}
+
+impl Outstanding {
+    fn add(&mut self, bytes: usize) {
+        self.sizes.push_back(bytes);
+        self.bytes += bytes;
+    }
+
+    fn answered(&mut self, replies: usize) {
+        let replies = replies.min(self.sizes.len());
+        self.bytes -= self.sizes.drain(..replies).sum::<usize>();
+    }
+
+    fn has_room(&self) -> bool {
+        self.sizes.len() < MAX_CONNECTION_OUTSTANDING
+            && self.bytes < MAX_CONNECTION_OUTSTANDING_BYTES
+    }
+}
+
 /// One connection.
 pub(super) struct Connection<C> {
     conn: ConnId,
@@ -86,10 +112,10 @@ pub(super) struct Connection<C> {
     limits: Limits,
     input: BytesMut,
     output: BytesMut,
-    outstanding: usize,
+    outstanding: Outstanding,
     written: usize,
     closing: bool,
-    /// Until the handshake.
+    /// For the handshake; later, once it is closing, for the client to take what is left.
     deadline: Option<Instant>,
 }
 
@@ -104,7 +130,7 @@ impl<C: Core> Connection<C> {
             limits,
             input: BytesMut::new(),
             output: BytesMut::new(),
-            outstanding: 0,
+            outstanding: Outstanding::default(),
             written: 0,
             closing: false,
             deadline: Some(Instant::now() + limits.handshake),
@@ -121,7 +147,7 @@ impl<C: Core> Connection<C> {
     }
 
     fn may_read(&self) -> bool {
-        !self.closing && self.outstanding < MAX_CONNECTION_OUTSTANDING
+        !self.closing && self.outstanding.has_room()
     }
 
     /// Waits for whatever comes next, and does it.
@@ -131,8 +157,12 @@ impl<C: Core> Connection<C> {
         tokio::select! {
             () = handle.wake.notified() => {
                 let outgoing = handle.take();
-                self.outstanding = self.outstanding.saturating_sub(outgoing.replies);
-                self.closing |= outgoing.closing;
+                self.outstanding.answered(outgoing.replies);
+                if outgoing.closing && !self.closing {
+                    self.closing = true;
+                    // A client that takes nothing must not hold the connection for ever.
+                    self.deadline = Some(Instant::now() + self.limits.handshake);
+                }
                 if self.output.is_empty() {
                     self.output = outgoing.bytes;
                 } else {
@@ -194,13 +224,16 @@ impl<C: Core> Connection<C> {
                 Ok(None) => break,
                 Ok(Some(Frame::Word(word))) => return self.word(word).await,
                 Ok(Some(Frame::Message(frame))) if self.framer.words => self.handshake(frame)?,
-                Ok(Some(Frame::Message(frame))) => match decode_request(frame) {
-                    Some(request) => {
-                        self.outstanding += 1;
-                        requests.push(request);
+                Ok(Some(Frame::Message(frame))) => {
+                    let bytes = frame.len();
+                    match decode_request(frame) {
+                        Some(request) => {
+                            self.outstanding.add(bytes);
+                            requests.push(request);
+                        }
+                        None => end = Err(End::Gone),
                     }
-                    None => end = Err(End::Gone),
-                },
+                }
                 Err(error) => {
                     tracing::debug!(conn = self.conn.0, %error, "closed for its frame length");
                     end = Err(End::Gone);
@@ -241,5 +274,27 @@ impl<C: Core> Connection<C> {
             Ok(result) => result.and(Err(End::Finished)),
             Err(_) => Err(End::Gone),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn outstanding_requests_are_many_or_large_never_both() {
+        let mut outstanding = Outstanding::default();
+        for _ in 0..MAX_CONNECTION_OUTSTANDING {
+            assert!(outstanding.has_room());
+            outstanding.add(8);
+        }
+        assert!(!outstanding.has_room());
+        outstanding.answered(1);
+        assert!(outstanding.has_room());
+        outstanding.add(MAX_CONNECTION_OUTSTANDING_BYTES);
+        assert!(!outstanding.has_room());
+        // More answers than requests: the handshake's bytes count none, and nothing underflows.
+        outstanding.answered(usize::MAX);
+        assert_eq!((outstanding.bytes, outstanding.has_room()), (0, true));
     }
 }

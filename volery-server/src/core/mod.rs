@@ -12,6 +12,8 @@ pub mod read;
 pub mod ring;
 pub mod server;
 pub mod session;
+#[cfg(test)]
+mod test_tree;
 pub mod tree;
 pub mod types;
 pub mod watch;

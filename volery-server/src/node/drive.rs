@@ -181,7 +181,12 @@ impl Drive {
                         client.send(bytes, replies as usize);
                     }
                 }
-                Effect::Client(ClientEffect::Close { conn }) => {
+                Effect::Client(ClientEffect::Established { conn, session }) => {
+                    tracing::debug!(conn = conn.0, %session, "session established");
+                }
+                Effect::Client(ClientEffect::Close { conn, session, reason }) => {
+                    let reason = reason.as_str();
+                    tracing::debug!(conn = conn.0, %session, reason, "closing a connection");
                     if let Some(client) = self.clients.get(&conn) {
                         client.close();
                     }

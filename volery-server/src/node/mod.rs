@@ -178,7 +178,7 @@ fn start(config: &Config, queue: &Arc<Queue<Event>>) -> anyhow::Result<(Drive, D
     getrandom::fill(&mut seed).map_err(|error| anyhow!("no random bytes: {error}"))?;
     let hash_seed = u64::from_le_bytes(seed);
     let partitions = recover::load_partitions(&dir, &map, hash_seed)?;
-    let mut reader = recover::LogReader::new(config.map.partitions + 1);
+    let mut reader = recover::LogReader::new(&partitions);
     let mut options = WalOptions::new(dir.identity().log_identity());
     options.sync = config.durability == Durability::Sync;
     options.segment_bytes = config.storage.preallocate_bytes;

@@ -9,9 +9,10 @@ use volery_proto::ids::{PartitionId, RingId};
 use volery_proto::wire;
 
 use crate::core::executor::{self, Partition};
+use crate::core::merge::Cursor;
 use crate::core::oracle::PartitionMap;
 use crate::core::ring::RecoveredRing;
-use crate::core::server::Recovered;
+use crate::core::server::{Recovered, cursors};
 use crate::storage::meta::DataDir;
 use crate::storage::snapshot::{self, SnapshotReader};
 
@@ -82,9 +83,17 @@ pub(super) struct LogReader {
 }
 
 impl LogReader {
-    pub(super) fn new(rings: u16) -> LogReader {
-        let rings = (0..rings).map(|ring| RecoveredRing::new(RingId(ring))).collect();
-        LogReader { rings, records: 0 }
+    /// Reads what the snapshots of these replicas do not cover.
+    pub(super) fn new(partitions: &[Partition]) -> LogReader {
+        let ring = |(at, cursor): (usize, Cursor)| {
+            let mut ring = RecoveredRing::new(RingId(at as u16));
+            ring.covered_below(cursor.instance, cursor.position);
+            ring
+        };
+        LogReader {
+            rings: cursors(partitions).into_iter().enumerate().map(ring).collect(),
+            records: 0,
+        }
     }
 
     /// Takes the next record.

@@ -143,7 +143,6 @@ impl ConnectionStats {
 pub(super) struct Connection {
     pub(super) id: ConnId,
     pub(super) peer: SocketAddr,
-    pub(super) established_us: u64,
     /// Unix milliseconds, for `cons`.
     pub(super) established_unix_ms: i64,
     pub(super) phase: Phase,
@@ -181,13 +180,12 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) fn new(id: ConnId, peer: SocketAddr, established_us: u64, unix_ms: i64) -> Self {
+    pub(super) fn new(id: ConnId, peer: SocketAddr, unix_ms: i64) -> Self {
         // At accept the client has one identity: its address.
         let ip = Id { scheme: "ip".into(), id: peer.ip().to_canonical().to_string().into() };
         Connection {
             id,
             peer,
-            established_us,
             established_unix_ms: unix_ms,
             phase: Phase::New,
             session: SessionId(0),

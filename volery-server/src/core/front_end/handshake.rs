@@ -8,7 +8,7 @@ use volery_proto::jute::{Jute, Writer};
 use volery_proto::zk::{ConnectRequest, ConnectResponse};
 
 use super::connection::Phase;
-use super::{FrontEnd, Waiter, no_password};
+use super::{ClientEffect, CloseReason, FrontEnd, Waiter, no_password};
 use crate::core::mutation::mutated;
 use crate::core::types::{ConnId, Now};
 
@@ -32,6 +32,8 @@ impl FrontEnd {
     /// Takes a handshake. `known` is above everything that any client can have been shown.
     pub fn handshake(&mut self, conn: ConnId, handshake: Handshake, known: Zxid, now: Now) {
         let Handshake { request, entropy } = handshake;
+        self.packet(conn);
+        self.totals.connection_requests += 1;
         let serving = self.serving();
         let timeout_ms = u32::try_from(request.timeout_ms)
             .unwrap_or(0)
@@ -46,9 +48,8 @@ impl FrontEnd {
         let ahead = u64::try_from(request.last_zxid_seen).is_ok_and(|seen| seen > known.0);
         let ahead = ahead && !mutated!(AnyZxidSeen);
         if connection.phase != Phase::New || !serving || ahead {
-            connection.phase = Phase::Closing;
-            self.closes.push(conn);
-            return;
+            let reason = if ahead { CloseReason::Ahead } else { CloseReason::NotServed };
+            return self.close(conn, reason);
         }
         connection.phase = Phase::Opening { read_only: request.read_only.is_some() };
         connection.timeout_ms = timeout_ms;
@@ -96,34 +97,26 @@ impl FrontEnd {
                     read_only: read_only.then_some(false),
                 }
             }
-            Opened::Unknown => {
-                connection.phase = Phase::Closing;
-                ConnectResponse {
-                    password: Some(no_password()),
-                    read_only: read_only.then_some(false),
-                    ..ConnectResponse::default()
-                }
-            }
+            Opened::Unknown => ConnectResponse {
+                password: Some(no_password()),
+                read_only: read_only.then_some(false),
+                ..ConnectResponse::default()
+            },
         };
         let mut w = Writer::append_to(std::mem::take(&mut connection.out));
         w.frame(|w| response.write(w));
         connection.out = w.into_inner();
+        connection.stats.sent += 1;
+        self.counters.sent += 1;
         match opened {
             Opened::Session(session) => {
                 if let Some(old) = self.sessions.insert(*session, conn).filter(|old| *old != conn) {
-                    self.close_now(old);
+                    self.close(old, CloseReason::SessionMoved);
                 }
+                self.effects.push(ClientEffect::Established { conn, session: *session });
             }
-            Opened::Unknown => self.closes.push(conn),
+            Opened::Unknown => self.close(conn, CloseReason::SessionUnknown),
         }
         self.mark(conn);
-    }
-
-    /// Ends a connection whose session lives elsewhere by now, without a reply.
-    pub(super) fn close_now(&mut self, conn: ConnId) {
-        if let Some(connection) = self.connections.get_mut(&conn) {
-            connection.phase = Phase::Closing;
-            self.closes.push(conn);
-        }
     }
 }

@@ -13,6 +13,7 @@ mod order;
 mod release;
 mod replicas;
 mod serve;
+mod totals;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
@@ -32,6 +33,7 @@ pub use connection::ConnectionStats;
 pub use handshake::Handshake;
 pub use order::{Received, decode_request};
 pub use replicas::Replicas;
+pub use totals::{CloseReason, ResponseSizes, Totals};
 
 /// What of the configuration concerns the front end.
 #[derive(Clone, Debug)]
@@ -72,6 +74,17 @@ pub enum ClientEffect {
     Close {
         /// Whom.
         conn: ConnId,
+        /// Its session, if it has one (to be logged).
+        session: SessionId,
+        /// Why (to be logged).
+        reason: CloseReason,
+    },
+    /// A session was opened or taken up again by this client (to be logged).
+    Established {
+        /// Whose.
+        conn: ConnId,
+        /// Which.
+        session: SessionId,
     },
 }
 
@@ -134,7 +147,7 @@ pub struct FrontEnd {
     proposals: Vec<(RingId, Command)>,
     effects: Vec<ClientEffect>,
     /// Connections to close, behind everything that is sent.
-    closes: Vec<ConnId>,
+    closes: Vec<(ConnId, CloseReason)>,
     /// Connections to look at once the batch is through.
     dirty: Vec<ConnId>,
     /// Connections whose read or release waits for a replica, or for the clock.
@@ -143,6 +156,7 @@ pub struct FrontEnd {
     clock_deadline_us: Option<u64>,
     session_counter: u16,
     counters: Counters,
+    totals: Totals,
     /// Latencies since they were last taken: (is it an update, microseconds).
     latencies: Vec<(bool, u64)>,
 }
@@ -158,6 +172,8 @@ pub struct Counters {
     pub latency: ConnectionStats,
     /// Requests that wait in this server.
     pub outstanding: u64,
+    /// Bytes of replies.
+    pub responses: ResponseSizes,
 }
 
 impl FrontEnd {
@@ -181,6 +197,7 @@ impl FrontEnd {
             clock_deadline_us: None,
             session_counter: 0,
             counters: Counters::default(),
+            totals: Totals::default(),
             latencies: Vec::new(),
         }
     }
@@ -219,7 +236,7 @@ impl FrontEnd {
 
     /// A client connected.
     pub fn opened(&mut self, conn: ConnId, peer: SocketAddr, now: Now) {
-        let connection = Connection::new(conn, peer, now.monotonic_us, now.unix_ms());
+        let connection = Connection::new(conn, peer, now.unix_ms());
         self.connections.insert(conn, connection);
     }
 
@@ -309,14 +326,13 @@ impl FrontEnd {
     pub fn session_ended(&mut self, session: SessionId) {
         self.expiry.forget(session);
         let Some(conn) = self.sessions.get(&session).copied() else { return };
-        let Some(connection) = self.connections.get_mut(&conn) else { return };
+        let Some(connection) = self.connections.get(&conn) else { return };
         let own = connection
             .queue
             .iter()
             .any(|item| item.opcode == volery_proto::zk::OpCode::CloseSession as i32);
         if !own {
-            connection.phase = Phase::Closing;
-            self.closes.push(conn);
+            self.close(conn, CloseReason::SessionEnded);
         }
     }
 
@@ -325,8 +341,7 @@ impl FrontEnd {
         let conn = event.conn;
         let Some(connection) = self.connections.get_mut(&conn) else { return };
         if connection.events.len() >= self.config.max_events {
-            connection.phase = Phase::Closing;
-            self.closes.push(conn);
+            self.close(conn, CloseReason::TooManyEvents);
             return;
         }
         let key = EventKey { zxid, rank: event.rank, path: event.path };
@@ -363,9 +378,22 @@ impl FrontEnd {
                 self.flush(conn);
             }
         }
-        let closes = std::mem::take(&mut self.closes);
-        self.effects.extend(closes.into_iter().map(|conn| ClientEffect::Close { conn }));
+        for (conn, reason) in std::mem::take(&mut self.closes) {
+            let session = self.connections.get(&conn).map(|c| c.session).unwrap_or_default();
+            self.effects.push(ClientEffect::Close { conn, session, reason });
+        }
         std::mem::take(&mut self.effects)
+    }
+
+    /// Serves a connection no more, and closes it behind everything that was sent.
+    fn close(&mut self, conn: ConnId, reason: CloseReason) {
+        if let Some(connection) = self.connections.get_mut(&conn) {
+            if std::mem::replace(&mut connection.phase, Phase::Closing) == Phase::Closing {
+                return;
+            }
+            self.totals.drops += u64::from(reason != CloseReason::Asked);
+            self.closes.push((conn, reason));
+        }
     }
 
     fn flush(&mut self, conn: ConnId) {
@@ -394,6 +422,31 @@ impl FrontEnd {
     #[must_use]
     pub fn counters(&self) -> Counters {
         self.counters
+    }
+
+    /// What was counted since the start.
+    #[must_use]
+    pub fn totals(&self) -> &Totals {
+        &self.totals
+    }
+
+    /// A four-letter word came on a connection: a packet like any other.
+    pub fn word(&mut self, conn: ConnId) {
+        self.packet(conn);
+    }
+
+    /// Counts a packet that is not a request.
+    fn packet(&mut self, conn: ConnId) {
+        self.counters.received += 1;
+        if let Some(connection) = self.connections.get_mut(&conn) {
+            connection.stats.received += 1;
+        }
+    }
+
+    /// Open connections.
+    #[must_use]
+    pub fn connection_count(&self) -> usize {
+        self.connections.len()
     }
 
     /// Every connection, for the status words.

@@ -9,9 +9,10 @@ use volery_proto::zk::{ErrorCode, OpCode, Request, RequestHeader};
 
 use super::connection::{Connection, Item, Phase, Reply, State, Work};
 use super::handshake::Opened;
-use super::{FrontEnd, Replicas, Waiter};
+use super::{CloseReason, FrontEnd, Replicas, Waiter};
 use crate::core::executor::CommandOutcome;
 use crate::core::mutation::mutated;
+use crate::core::oracle::Destination;
 use crate::core::types::{ConnId, Now};
 
 /// One request as the client port decoded it.
@@ -179,13 +180,20 @@ impl FrontEnd {
         let Some(connection) = self.connections.get_mut(&conn) else { return };
         let destination = replicas.map().destination(&operation);
         let ring = destination.ring();
+        match &destination {
+            Destination::One(_) => self.totals.single_partition += 1,
+            Destination::Several(_) => self.totals.multi_partition += 1,
+            Destination::All => {}
+        }
         connection.ring = ring;
         connection.ordered += 1;
         let (session, epoch) = (connection.session, connection.epoch);
         let after = if mutated!(AfterForgets) { epoch } else { connection.frontier };
         let identities = connection.identities.clone();
+        // A barrier is answered by its own place in the order, wherever that is executed first.
+        let outstanding = !matches!(operation, Operation::Sync(_));
         if let Some(item) = connection.item_mut(number) {
-            item.destination = Some(destination);
+            item.destination = outstanding.then_some(destination);
         }
         let mut command = self.command(session, epoch, after, operation);
         command.identities = identities;
@@ -204,7 +212,9 @@ impl FrontEnd {
         if origin.server != self.config.server || Some(origin.incarnation) != self.incarnation {
             return;
         }
-        match self.numberings[usize::from(ring.0)].take(origin.sequence) {
+        let waiter = self.numberings[usize::from(ring.0)].take(origin.sequence);
+        self.totals.executed += u64::from(waiter.is_some());
+        match waiter {
             None | Some(Waiter::Nobody) => {}
             Some(Waiter::Handshake(conn)) => {
                 let opened = match outcome {
@@ -229,8 +239,7 @@ impl FrontEnd {
             CommandOutcome::Synced(body) => Reply { body, ..reply },
             // The session lives at another connection: closed without a reply.
             CommandOutcome::Write(Err(ErrorCode::SessionMoved)) => {
-                self.close_now(conn);
-                return;
+                return self.close(conn, CloseReason::SessionMoved);
             }
             CommandOutcome::Write(Err(code)) => Reply { err: code.code(), ..reply },
             CommandOutcome::SessionClosed => Reply { close: true, ..reply },

@@ -4,11 +4,11 @@
 
 use volery_proto::ids::Zxid;
 use volery_proto::jute::{Jute, Writer};
-use volery_proto::zk::ReplyHeader;
+use volery_proto::zk::{OpCode, ReplyHeader};
 
 use super::connection::{Connection, Phase, State};
 use super::serve::write_event;
-use super::{FrontEnd, Replicas, order};
+use super::{CloseReason, FrontEnd, Replicas, order};
 use crate::core::mutation::mutated;
 use crate::core::oracle::Destination;
 use crate::core::types::{ConnId, Now};
@@ -16,6 +16,9 @@ use crate::core::types::{ConnId, Now};
 /// A reply waits this long at most for the clock to pass its slot, in microseconds: slots that
 /// once ran ahead must not slow the service down.
 const CLOCK_WAIT_US: u64 = 5000;
+
+/// A frame's length before it does not count as a part of it.
+const FRAME_LENGTH: usize = 4;
 
 /// What stops a message.
 enum Held {
@@ -88,13 +91,16 @@ impl Connection {
         }
     }
 
-    fn send_event(&mut self) {
-        let Some((key, event)) = self.events.pop_first() else { return };
+    /// Returns its bytes.
+    fn send_event(&mut self) -> u64 {
+        let Some((key, event)) = self.events.pop_first() else { return 0 };
+        let before = self.out.len() + FRAME_LENGTH;
         self.observe(key.zxid);
         let mut w = Writer::append_to(std::mem::take(&mut self.out));
         write_event(&mut w, key.zxid.as_i64(), &event.to_wire(&key.path));
         self.out = w.into_inner();
         self.stats.sent += 1;
+        (self.out.len() - before) as u64
     }
 }
 
@@ -119,7 +125,7 @@ impl FrontEnd {
                 }
             }
             if is_event {
-                connection.send_event();
+                self.totals.watch_bytes += connection.send_event();
                 self.counters.sent += 1;
                 continue;
             }
@@ -129,6 +135,7 @@ impl FrontEnd {
             let State::Done(reply) = item.state else { return };
             connection.told = connection.told.max(reply.zxid);
             let zxid = if reply.hide_zxid { 0 } else { connection.told.as_i64() };
+            let before = connection.out.len() + reply.before.len() + FRAME_LENGTH;
             let mut w = Writer::append_to(std::mem::take(&mut connection.out));
             // ZooKeeper hard-wires the ping's xid; every client sends it that way.
             w.raw(&reply.before);
@@ -137,6 +144,7 @@ impl FrontEnd {
                 w.raw(&reply.body);
             });
             connection.out = w.into_inner();
+            let bytes = (connection.out.len() - before) as u64;
             connection.replies += 1;
             let latency = now.monotonic_us.saturating_sub(item.arrived_us);
             let stats = &mut connection.stats;
@@ -149,10 +157,13 @@ impl FrontEnd {
             self.counters.sent += 1;
             self.counters.outstanding -= 1;
             self.counters.latency.latency(latency);
+            self.counters.responses.record(bytes);
+            self.totals.response_bytes += bytes;
             self.latencies.push((order::is_update(item.opcode), latency));
             if reply.close {
-                connection.phase = Phase::Closing;
-                self.closes.push(conn);
+                let asked = item.opcode == OpCode::CloseSession as i32;
+                let reason = if asked { CloseReason::Asked } else { CloseReason::Refused };
+                return self.close(conn, reason);
             }
         }
     }

@@ -251,7 +251,9 @@ impl Parts {
                 GetAllChildrenNumberResponse { number: self.number }.write(&mut w);
             }
             Request::GetEphemerals(_) => {
-                let ephemerals = std::mem::take(&mut self.paths);
+                let mut ephemerals = std::mem::take(&mut self.paths);
+                // Not by partition: which partition holds what is nobody's business.
+                ephemerals.sort_unstable();
                 GetEphemeralsResponse { ephemerals }.write(&mut w);
             }
             // addWatch's reply has a body: the error code once more.
@@ -287,6 +289,35 @@ fn read_op(
     (w.into_inner(), served.observed)
 }
 
+/// ZooKeeper keeps the root under a second key, the empty path, and plain look-ups find it there;
+/// a watch on that key never fires.
+fn root_of_nothing(mut request: Request) -> Request {
+    let root = |path: &mut ByteString| {
+        let is_empty = path.is_empty();
+        if is_empty {
+            *path = ByteString::from_static("/");
+        }
+        is_empty
+    };
+    match &mut request {
+        Request::Exists(r)
+        | Request::GetData(r)
+        | Request::GetChildren(r)
+        | Request::GetChildren2(r) => r.watch &= !root(&mut r.path),
+        Request::GetAcl(r) | Request::GetAllChildrenNumber(r) => {
+            root(&mut r.path);
+        }
+        Request::MultiRead(ops) => {
+            for op in ops {
+                let (ReadOp::GetChildren(r) | ReadOp::GetData(r)) = op;
+                root(&mut r.path);
+            }
+        }
+        _ => {}
+    }
+    request
+}
+
 /// Writes an event's frame.
 pub(super) fn write_event(w: &mut Writer, zxid: i64, event: &WatcherEvent) {
     w.frame(|w| {
@@ -304,7 +335,7 @@ impl FrontEnd {
         request: Request,
         replicas: &mut Replicas<'_>,
     ) {
-        let request = match request {
+        let request = match root_of_nothing(request) {
             Request::SetWatches(lists) => Request::SetWatches2(watch::widen(lists)),
             Request::AddWatch(ref r) if !(0..=1).contains(&r.mode) => {
                 return self.refuse(conn, number, ErrorCode::MarshallingError);
@@ -420,7 +451,10 @@ impl FrontEnd {
                 }
                 reply
             }
-            Err(code) => Reply { err: code.code(), close: true, ..reply },
+            Err(code) => {
+                self.totals.auth_failures += 1;
+                Reply { err: code.code(), close: true, ..reply }
+            }
         };
         self.answer(conn, number, reply);
     }

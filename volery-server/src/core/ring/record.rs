@@ -107,6 +107,12 @@ impl RecoveredRing {
         self.lost = true;
     }
 
+    /// A snapshot covers what is below: records of it are passed over. Call it first.
+    pub fn covered_below(&mut self, instance: Instance, position: Slot) {
+        self.trim = self.trim.max((instance, position));
+        self.decided = self.decided.max(instance);
+    }
+
     /// Takes one record, in log order.
     ///
     /// # Errors

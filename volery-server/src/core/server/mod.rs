@@ -21,6 +21,7 @@ use crate::core::executor::{ExecutorError, Output, Partition};
 use crate::core::front_end::{
     ClientEffect, FrontEnd, FrontEndConfig, Handshake, Received, Replicas,
 };
+use crate::core::merge::Cursor;
 use crate::core::merge::skip::{Demands, SkipPolicy};
 use crate::core::mutation::mutated;
 use crate::core::oracle::PartitionMap;
@@ -172,6 +173,17 @@ pub enum ServerError {
     Alone(RingId),
 }
 
+/// What is counted since the start, the replayed log included.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ServerTotals {
+    /// Values that were decided, skips left out.
+    pub values: u64,
+    /// Skips that were decided.
+    pub skips: u64,
+    /// Commands in those values.
+    pub commands: u64,
+}
+
 /// What recovery found of one server.
 #[derive(Debug, Default)]
 pub struct Recovered {
@@ -208,6 +220,15 @@ pub struct Server {
     durable_lsn: u64,
     next_reap_us: u64,
     cycle: Cycle,
+    totals: ServerTotals,
+}
+
+/// Where each ring is read on from: below, everything is in the snapshots of these replicas.
+#[must_use]
+pub fn cursors(partitions: &[Partition]) -> Vec<Cursor> {
+    let global = partitions.iter().map(|p| p.cursors().0).min_by_key(|c| c.instance);
+    let own = partitions.iter().map(|p| p.cursors().1);
+    std::iter::once(global.unwrap_or_default()).chain(own).collect()
 }
 
 impl Server {
@@ -244,6 +265,7 @@ impl Server {
             durable_lsn: 0,
             next_reap_us: 0,
             cycle: Cycle::Idle,
+            totals: ServerTotals::default(),
             config,
         };
         server.replay(now)?;
@@ -251,13 +273,7 @@ impl Server {
     }
 
     fn replay(&mut self, now: Now) -> Result<(), ServerError> {
-        for at in 0..self.rings.len() {
-            let cursor = if at == 0 {
-                self.partitions.iter().map(|p| p.cursors().0).min_by_key(|c| c.instance)
-            } else {
-                self.partitions.get(at - 1).map(|p| p.cursors().1)
-            };
-            let cursor = cursor.unwrap_or_default();
+        for (at, cursor) in cursors(&self.partitions).into_iter().enumerate() {
             self.rings[at].start_at(cursor.instance, cursor.position)?;
             let mut effects = Vec::new();
             self.rings[at].start(propose::ring_now(now), &mut effects);
@@ -338,6 +354,10 @@ impl Server {
                     }
                 }
                 ring::Effect::Decided { instance, value, .. } => {
+                    let skip = value.commands.is_empty();
+                    self.totals.skips += u64::from(skip);
+                    self.totals.values += u64::from(!skip);
+                    self.totals.commands += value.commands.len() as u64;
                     let learners = if at == 0 {
                         &mut self.partitions[..]
                     } else {
@@ -451,13 +471,19 @@ impl Server {
         self.appended.is_empty() && self.front_end.counters().outstanding == 0
     }
 
+    /// What was counted since the start.
+    #[must_use]
+    pub fn totals(&self) -> ServerTotals {
+        self.totals
+    }
+
     /// The front end, for the status words.
     #[must_use]
     pub fn front_end(&self) -> &FrontEnd {
         &self.front_end
     }
 
-    /// The front end, to reset its counters and to take its latencies.
+    /// The front end, to count words, to reset its counters and to take its latencies.
     pub fn front_end_mut(&mut self) -> &mut FrontEnd {
         &mut self.front_end
     }

@@ -36,6 +36,9 @@ pub use writer::{WalHandle, WalStats};
 /// Called by the writer thread when a write has become durable, with the token of the last append
 /// in it and the lsn below which everything is durable. It must be quick: the log waits for it.
 pub type OnDurable = Box<dyn Fn(u64, u64) + Send>;
+/// Called by the writer thread after each sync: how long it took, and of how many records. As quick
+/// as [`OnDurable`].
+pub type OnSync = Box<dyn Fn(Duration, u64) + Send>;
 /// Called once, when the log can no longer be written. Unless a test, it does not return.
 pub type OnFatal = Box<dyn Fn(&WalError) + Send>;
 
@@ -60,6 +63,8 @@ pub struct WalOptions {
     pub sync: bool,
     /// A sync slower than this is worth a warning line.
     pub fsync_warning_threshold: Duration,
+    /// Who measures the syncs: by default, nobody.
+    pub on_sync: OnSync,
     /// What to do when the log cannot be written: by default, say why and end the process.
     pub on_fatal: OnFatal,
     #[cfg(test)]
@@ -75,6 +80,7 @@ impl WalOptions {
             record_bytes_max: 64 << 20,
             sync: true,
             fsync_warning_threshold: Duration::from_millis(1000),
+            on_sync: Box::new(|_, _| {}),
             on_fatal: Box::new(end_process),
             #[cfg(test)]
             faults: std::sync::Arc::default(),
@@ -112,8 +118,11 @@ impl fmt::Debug for WalOptions {
 /// After a failed sync nobody knows what is on the disk: going on would risk acknowledging what is
 /// not. A new start reads what is really there.
 fn end_process(error: &WalError) {
-    tracing::error!(%error, "the log cannot be written any more; the server ends");
-    eprintln!("volery-server: the log cannot be written any more: {error}");
+    if tracing::enabled!(tracing::Level::ERROR) {
+        tracing::error!(%error, "the log cannot be written any more; the server ends");
+    } else {
+        eprintln!("volery-server: the log cannot be written any more: {error}");
+    }
     const EX_IOERR: i32 = 74;
     std::process::exit(EX_IOERR);
 }

@@ -16,7 +16,7 @@ use super::files::{Files, Job, SegmentList};
 use super::format::{self, FLAG_AFTER_SYNC, FLAG_SEAL, HEADER_BYTES, SEAL_BYTES};
 use super::memory::Memory;
 use super::segment::{BLOCK_BYTES, Segment};
-use super::{OnDurable, OnFatal, WalOptions};
+use super::{OnDurable, OnFatal, OnSync, WalOptions};
 use crate::storage::disk::DiskError;
 
 /// The write buffer's memory that is kept from one write to the next.
@@ -201,7 +201,9 @@ pub(super) fn start(
         all_synced: true,
         sync: options.sync,
         fsync_warning_threshold: options.fsync_warning_threshold,
+        unsynced_records: 0,
         on_durable,
+        on_sync: options.on_sync,
         #[cfg(test)]
         faults: options.faults,
     };
@@ -238,7 +240,10 @@ struct Writer {
     all_synced: bool,
     sync: bool,
     fsync_warning_threshold: Duration,
+    /// Records encoded since the last sync.
+    unsynced_records: u64,
     on_durable: OnDurable,
+    on_sync: OnSync,
     #[cfg(test)]
     faults: Arc<Faults>,
 }
@@ -278,6 +283,7 @@ impl Writer {
             self.rotate(needed)?;
         }
         self.encode(0, payload);
+        self.unsynced_records += 1;
         Ok(())
     }
 
@@ -346,7 +352,7 @@ impl Writer {
         let took = start.elapsed();
         self.all_synced = true;
         self.shared.syncs.fetch_add(1, Ordering::Relaxed);
-        metrics::histogram!("fsynctime").record(took.as_secs_f64() * 1000.0);
+        (self.on_sync)(took, std::mem::take(&mut self.unsynced_records));
         if took > self.fsync_warning_threshold {
             tracing::warn!(
                 file = %self.active.path.display(),

@@ -95,6 +95,19 @@ fn all_that_waits_shares_one_write_and_one_sync() {
 }
 
 #[test]
+fn each_sync_is_told_with_its_records() {
+    let dir = tempfile::tempdir().unwrap();
+    let (tell, told) = std::sync::mpsc::channel();
+    let on_sync = Box::new(move |_: std::time::Duration, records| tell.send(records).unwrap());
+    let options = WalOptions { on_sync, ..small() };
+    let mut log = Log::open_with(dir.path(), options).unwrap();
+    log.write(&[b"one", b"two"]);
+    log.write(&[b"three"]);
+    drop(log);
+    assert_eq!(told.iter().collect::<Vec<u64>>(), [2, 1]);
+}
+
+#[test]
 fn an_empty_batch_is_reported_in_its_turn_without_a_sync() {
     let dir = tempfile::tempdir().unwrap();
     let mut log = Log::open(dir.path()).unwrap();
