@@ -78,7 +78,8 @@ fn passes(seed: u64) {
 }
 
 /// A multiRead over two partitions read the first part, waited for the second, and meanwhile the
-/// client was told of a change to the first part's znode; then came the older state.
+/// client was told of a change to the first part's znode; then came the older state. A seed makes
+/// another world once the workload changes: the lasting form is the mutant `PartsApart`.
 #[test]
 fn no_event_overtakes_the_parts_of_a_read() {
     passes(7013241732043755);
