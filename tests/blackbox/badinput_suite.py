@@ -238,10 +238,10 @@ def hostile_lengths_in_bodies(server: Server) -> None:
         bodies = [
             (jute.GET_DATA, word + b"/x"),
             (jute.CREATE, e_string("/x") + word + b"data"),
-            (jute.AUTH, e_int(0) + e_string("digest") + word),
         ]
         if not java(server):  # which allocates by count, and fails in its own ways
             bodies += [
+                (jute.AUTH, e_int(0) + e_string("digest") + word),
                 (jute.CREATE, e_string("/x") + e_buffer(b"") + word),
                 (jute.SET_WATCHES, e_long(0) + word),
                 (jute.SET_WATCHES2, e_long(0) + word * 5),
@@ -360,14 +360,15 @@ def never_reads(server: Server) -> None:
 
 def writes_without_reading(server: Server) -> None:
     """Two hundred megabytes of writes in flight: read only as fast as they are done."""
+    count = 10 if java(server) else 200  # Java holds all of it, and would die of it here
     writer = Client(server.port)
     writer.call(jute.CREATE, jute.create_body("/w"))
     frame = request(1, jute.SET_DATA, jute.set_body("/w", b"y" * 1_000_000))
     writer.sock.settimeout(60)
-    for _ in range(200):
+    for _ in range(count):
         writer.sock.sendall(frame)
     check_health(server, "while it writes")
-    for _ in range(200):
+    for _ in range(count):
         expect("err", struct.unpack_from(">i", writer.receive_frame(), 12)[0], 0)
     writer.call(jute.DELETE, jute.delete_body("/w"))
     writer.close_session()

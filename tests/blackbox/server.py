@@ -128,6 +128,9 @@ class Server:
         self.port = port or free_port()
         self.heap = heap  # ZooKeeper's -Xmx
         self.config = DEFAULT_CONFIG | (VOLERY_CONFIG if self.kind == "volery" else {})
+        if self.kind == "volery":
+            options = os.environ.get("VOLERY_TEST_OPTIONS", "").split()
+            self.config |= dict(option.split("=", 1) for option in options)
         self.config |= {key: str(value) for key, value in (config or {}).items()}
         self._own_directory = directory is None
         self.directory = Path(directory or tempfile.mkdtemp(prefix="blackbox-"))

@@ -10,6 +10,8 @@ use volery_proto::zk::{
     ConnectRequest, ConnectResponse, ReplyHeader, Request, RequestHeader, SetWatches2, WatcherEvent,
 };
 
+/// A lastZxidSeen that no client can have from this service (ATTACKS row 20).
+pub(crate) const LIE: i64 = i64::MAX;
 pub(crate) const XID_EVENT: i32 = -1;
 pub(crate) const XID_PING: i32 = -2;
 pub(crate) const XID_SET_WATCHES: i32 = -8;

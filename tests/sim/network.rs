@@ -11,7 +11,7 @@ use volery_server::core::front_end::{Handshake, decode_request};
 use volery_server::core::server::Input;
 use volery_server::core::types::ConnId;
 
-use crate::client::{Seen, encode, frames};
+use crate::client::{LIE, Seen, encode, frames};
 use crate::history::What;
 use crate::world::{Event, World};
 
@@ -189,7 +189,12 @@ impl World {
         self.record(conn, What::Lost);
         self.clients[client].lost();
         self.transmit(conn, ToServer::Close);
-        let delay = self.prng.delay(1, 20_000);
+        // Some come back when their session is just about to end.
+        let timeout = self.clients[client].timeout_us;
+        let delay = match self.prng.below(5) {
+            0 => timeout + self.prng.below(60_000),
+            _ => self.prng.delay(1, 20_000),
+        };
         self.turn_in(client, delay);
     }
 
@@ -211,7 +216,11 @@ impl World {
             },
         );
         let timeout_ms = self.prng.range(50, 800) as i32;
-        let request = self.clients[client].handshake(conn, timeout_ms);
+        let lies = !self.quiet && self.prng.permille(10);
+        let mut request = self.clients[client].handshake(conn, timeout_ms);
+        if lies {
+            request.last_zxid_seen = LIE;
+        }
         let mut w = Writer::new();
         request.write(&mut w);
         self.record(conn, What::Connecting(request));

@@ -27,6 +27,11 @@ pub(super) fn check(world: &World, story: &Story<'_>) -> Result<(), String> {
             }
             (What::Connecting(request), _) => {
                 tried.insert(request.session, entry.at_us);
+                // Granted perhaps, though the answer may be lost.
+                let wanted = request.timeout_ms as u64 * 1000;
+                if let Some(least) = timeouts.get_mut(&request.session) {
+                    *least = wanted.clamp(100_000, *least);
+                }
             }
             (What::Heard, Some(session)) => {
                 heard.insert(session, entry.at_us);

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use volery_proto::ids::{RingId, Zxid};
+use volery_proto::zk::Request;
 
 use super::story::{Op, Story};
 use crate::history::What;
@@ -59,7 +60,9 @@ fn result(story: &Story<'_>, op: &Op, zxid: Zxid) -> Result<(), String> {
 fn real_time(world: &World, op: &Op, zxid: Zxid, floor: &Floor) -> Result<(), String> {
     let ring = zxid.ring();
     let in_ring = floor.rings.get(&ring).copied().unwrap_or_default();
-    let by_clock = ring == RingId::GLOBAL || !world.profile.clock_back;
+    // A sync is a barrier for everything, whatever its path.
+    let barrier = ring == RingId::GLOBAL || matches!(op.request, Request::Sync(_));
+    let by_clock = barrier || !world.profile.clock_back;
     let least = if by_clock { floor.all } else { in_ring };
     if zxid > least {
         return Ok(());

@@ -2,12 +2,13 @@
 //! they were sent, its reads never go back behind anything that it was shown, its own writes
 //! included; after a sync or a reconnect it sees all that anybody was shown before.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use volery_proto::ids::{RingId, Zxid};
 
 use super::reads;
 use super::story::Story;
+use crate::client::LIE;
 use crate::history::What;
 use crate::world::World;
 
@@ -19,6 +20,8 @@ pub(super) struct Floors {
     event: BTreeMap<i64, Zxid>,
     /// Shown to anybody.
     anybody: Zxid,
+    /// Connections that claim to have seen a zxid of another service.
+    liars: BTreeSet<u64>,
     at_connect: BTreeMap<u64, Zxid>,
     at_sent: BTreeMap<usize, Zxid>,
     /// For each answered request: what the session had seen before.
@@ -48,8 +51,16 @@ pub(super) fn floors(story: &Story<'_>) -> Result<Floors, String> {
         let conn = entry.conn;
         let session = story.sessions.get(&conn).copied().unwrap_or_default();
         match &entry.what {
-            What::Connecting(_) => {
+            What::Connecting(request) => {
+                if request.last_zxid_seen == LIE {
+                    floors.liars.insert(conn);
+                }
                 floors.at_connect.insert(conn, floors.anybody);
+            }
+            What::Connected(_) if floors.liars.contains(&conn) => {
+                return Err(format!(
+                    "conn {conn} claims to have seen what never was, and is served"
+                ));
             }
             What::Connected(response) if response.timeout_ms != 0 => {
                 // The re-open is a command of ring 0: above all that anybody had seen.
@@ -96,8 +107,8 @@ fn reply(floors: &mut Floors, story: &Story<'_>, index: usize) -> Result<(), Str
     let observed = reads::observed(&story.model.timeline, op, low)?;
     floors.raise(op.session, observed);
     // Answers to auth show no zxid; this workload has none.
-    let told = zxid;
-    if told < observed && observed > low {
+    let told = zxid; // never behind what was seen before either: `observed` is not below `low`
+    if told < observed {
         return Err(format!("{op:?}: shows the state of {observed}, says {told}"));
     }
     if op.answer.as_ref().is_some_and(|a| told > a.upper) {

@@ -82,11 +82,9 @@ impl MultiOp {
     }
 
     fn read(opcode: i32, r: &mut Reader) -> Result<MultiOp, DecodeError> {
-        let kind = OpCode::from_i32(opcode);
-        if kind.is_some_and(OpCode::needs_path) {
-            r.expect_path()?;
-        }
-        Ok(match kind {
+        // Null is too much even for operations that would call it a bad path outside of a multi.
+        r.expect_path()?;
+        Ok(match OpCode::from_i32(opcode) {
             Some(OpCode::Create | OpCode::Create2 | OpCode::CreateContainer) => {
                 let create = CreateRequest::read(r)?;
                 if FLAGS_TTL.contains(&create.flags) {

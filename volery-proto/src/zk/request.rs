@@ -163,7 +163,7 @@ mod tests {
 
     #[test]
     fn nor_does_it_inside_a_multi() {
-        for (multi, opcode) in [(14, 1), (14, 2), (22, 4), (22, 8)] {
+        for (multi, opcode) in [(14, 1), (14, 2), (14, 5), (14, 13), (22, 4), (22, 8)] {
             let header = [&[0, 0, 0, opcode, 0][..], &[0xff; 4]].concat();
             let got = Request::decode(multi, null_path(&header));
             assert_eq!(got, Err(DecodeError::NullPath), "{opcode} in {multi}");

@@ -6,6 +6,7 @@ pub mod auth;
 pub mod executor;
 pub mod front_end;
 pub mod merge;
+pub mod mutation;
 pub mod oracle;
 pub mod read;
 pub mod ring;

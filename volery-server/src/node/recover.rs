@@ -10,10 +10,8 @@ use volery_proto::wire;
 
 use super::clock::{Clock, Progress};
 use crate::core::executor::{self, Partition};
-use crate::core::merge::Cursor;
 use crate::core::oracle::PartitionMap;
-use crate::core::ring::RecoveredRing;
-use crate::core::server::{Recovered, cursors};
+use crate::core::server::{Recovered, Replay};
 use crate::storage::meta::DataDir;
 use crate::storage::snapshot::{self, SnapshotReader};
 
@@ -91,26 +89,17 @@ fn load_partition(
 /// The clock is read once in so many records.
 const RECORDS_BETWEEN_LOOKS: u64 = 1024;
 
-/// Gathers what the log says of each ring.
+/// Hands the log's records to the replay.
 pub(super) struct LogReader {
-    rings: Vec<RecoveredRing>,
+    replay: Replay,
     pub(super) records: u64,
     progress: Progress,
 }
 
 impl LogReader {
-    /// Reads what the snapshots of these replicas do not cover.
-    pub(super) fn new(partitions: &[Partition], clock: Clock) -> LogReader {
-        let ring = |(at, cursor): (usize, Cursor)| {
-            let mut ring = RecoveredRing::new(RingId(at as u16));
-            ring.covered_below(cursor.instance, cursor.position);
-            ring
-        };
-        LogReader {
-            rings: cursors(partitions).into_iter().enumerate().map(ring).collect(),
-            records: 0,
-            progress: Progress::new(clock),
-        }
+    /// Goes on from these replicas.
+    pub(super) fn new(partitions: Vec<Partition>, clock: Clock) -> LogReader {
+        LogReader { replay: Replay::new(partitions), records: 0, progress: Progress::new(clock) }
     }
 
     /// Takes the next record.
@@ -119,20 +108,17 @@ impl LogReader {
         payload: Bytes,
     ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let record = wire::LogRecord::decode(payload)?;
-        let ring = usize::try_from(record.ring)?;
-        let ring = self
-            .rings
-            .get_mut(ring)
-            .ok_or_else(|| format!("a record of ring {ring}, which the partition map has not"))?;
+        let body = record.body.ok_or("a record without content")?;
+        let ring = RingId(u16::try_from(record.ring)?);
         self.records += 1;
         if self.records.is_multiple_of(RECORDS_BETWEEN_LOOKS) && self.progress.due() {
             tracing::info!(records = self.records, "reading the log");
         }
-        ring.record(record.body.ok_or("a record without content")?)?;
-        Ok(())
+        let replayed = self.replay.record(ring, body);
+        Ok(replayed.ok_or_else(|| format!("ring {ring} is not in the partition map"))??)
     }
 
-    pub(super) fn finish(self, partitions: Vec<Partition>) -> Recovered {
-        Recovered { partitions, rings: self.rings }
+    pub(super) fn finish(self) -> Recovered {
+        self.replay.finish()
     }
 }

@@ -84,7 +84,8 @@ fn stats(server: &Server, now: Now) -> ServerStats {
         num_alive_connections: server.front_end().connection_count() as u64,
         outstanding: counters.outstanding,
         last_zxid: server.position(),
-        znode_count: sum(&|p| p.tree().node_count()),
+        // ZooKeeper keeps the root under two keys, and counts both.
+        znode_count: sum(&|p| p.tree().node_count()) + 1,
         watch_count: sum(&|p| p.watches().watch_count()),
         ephemerals_count: sum(&|p| p.tree().ephemerals_count()),
         approximate_data_size: sum(&|p| p.tree().data_size()),

@@ -23,6 +23,7 @@ use volery_proto::zk::ErrorCode;
 
 use crate::core::apply::Contribution;
 use crate::core::merge::{Cursor, Delivery, Merge};
+use crate::core::mutation::mutated;
 use crate::core::oracle::{Destination, PartitionMap, ROOT_PARTITION};
 use crate::core::session::SessionTable;
 use crate::core::tree::{Tree, TreeError};
@@ -299,6 +300,12 @@ impl Partition {
     fn deliver(&mut self, delivery: Delivery, out: &mut Vec<Output>) -> Result<(), ExecutorError> {
         self.since_snapshot += 1;
         let ring = delivery.zxid.ring();
+        if mutated!(UnaddressedNotCounted) {
+            let operation = &delivery.command().operation;
+            if !self.map.destination(operation).includes(self.id) {
+                return Ok(());
+            }
+        }
         match self.front_ends.turn(delivery.command(), ring, delivery.zxid) {
             Turn::Execute => {}
             Turn::Hello => {

@@ -13,6 +13,7 @@ use super::dedup::FrontEnd;
 use super::{Partition, ROOT_PARTITION};
 use crate::core::apply::Contribution;
 use crate::core::merge::{Cursor, Merge};
+use crate::core::mutation::mutated;
 use crate::core::oracle::PartitionMap;
 use crate::core::session::Session;
 use crate::core::tree::{LoadError, Loader};
@@ -88,6 +89,7 @@ impl Partition {
                 .front_ends
                 .known
                 .iter()
+                .filter(|_| !mutated!(NumbersForgotten))
                 .map(|(server, f)| wire::FrontEndState {
                     server: u32::from(server.0),
                     incarnation: f.incarnation.0,
@@ -99,6 +101,7 @@ impl Partition {
                 .exchange
                 .outbox
                 .iter()
+                .filter(|_| !mutated!(OutboxForgotten))
                 .map(|(zxid, c)| wire::OutboxEntry { zxid: zxid.0, contribution: c.encode() })
                 .collect(),
         };

@@ -13,6 +13,7 @@ use super::views::ChangeAcls;
 use super::{CommandOutcome, ExecutorError, Output, Partition};
 use crate::core::apply::{self, ContributedView, Outcome, WriteContext};
 use crate::core::merge::Delivery;
+use crate::core::mutation::mutated;
 use crate::core::session::Session;
 use crate::core::types::{Change, Moment, Part};
 use crate::core::watch;
@@ -43,6 +44,16 @@ impl Partition {
         self.exchange.give(delivery.zxid, contribution.clone());
         let to = partitions.iter().copied().filter(|p| *p != id).collect();
         out.push(Output::Contribute { zxid: delivery.zxid, to, contribution });
+    }
+
+    /// For a mutant: what this partition would say now of the command that another waits with.
+    #[cfg(feature = "mutants")]
+    pub fn peek(&self, waiting: &Partition) -> Option<Arc<apply::Contribution>> {
+        let delivery = &waiting.waiting.as_ref()?.delivery;
+        let Operation::Write(request) = &delivery.command().operation else { return None };
+        let owns = |path: &str| self.map.owner(path) == self.id;
+        let identities = &delivery.command().identities;
+        Some(Arc::new(apply::contribute(request, &self.tree, identities, &owns)))
     }
 
     /// Executes a command that needs nothing from other partitions.
@@ -115,6 +126,7 @@ impl Partition {
     fn moment(&mut self, delivery: &Delivery, others: Option<&Contributions>) -> Moment {
         let given = others.into_iter().flat_map(|all| all.values().map(|c| c.last_time_ms));
         let time_ms = given.fold(self.last_time_ms.max(delivery.time_ms as i64), i64::max);
+        let time_ms = if mutated!(TimeGoesBack) { delivery.time_ms as i64 } else { time_ms };
         self.last_time_ms = time_ms;
         Moment { zxid: delivery.zxid, time_ms }
     }
@@ -225,6 +237,7 @@ impl Partition {
     }
 
     fn fire(&mut self, index: u32, change: &Change, part: Part, fired: &mut Vec<watch::Event>) {
+        let part = if mutated!(BothFire) { Part::WHOLE } else { part };
         if !self.watches.is_empty() {
             let acls = ChangeAcls { tree: &self.tree, change };
             self.watches.fire_change(index, change, part, &acls, fired);

@@ -9,6 +9,7 @@ use volery_proto::zk::{ConnectRequest, ConnectResponse};
 
 use super::connection::Phase;
 use super::{ClientEffect, CloseReason, FrontEnd, Waiter, no_password};
+use crate::core::mutation::mutated;
 use crate::core::types::{ConnId, Now};
 
 /// A client's first frame, with what only the outside can give.
@@ -45,6 +46,7 @@ impl FrontEnd {
         // A client that saw more than this service ever did came from another one: closed without
         // a word, as ZooKeeper does (ATTACKS row 20).
         let ahead = u64::try_from(request.last_zxid_seen).is_ok_and(|seen| seen > known.0);
+        let ahead = ahead && !mutated!(AnyZxidSeen);
         if connection.phase != Phase::New || !serving || ahead {
             let reason = if ahead { CloseReason::Ahead } else { CloseReason::NotServed };
             return self.close(conn, reason);
@@ -84,7 +86,9 @@ impl FrontEnd {
                 connection.phase = Phase::Open;
                 connection.session = *session;
                 connection.epoch = zxid;
-                connection.observe(zxid);
+                if !mutated!(ReopenKeepsFrontier) {
+                    connection.observe(zxid);
+                }
                 ConnectResponse {
                     protocol_version: 0,
                     timeout_ms: connection.timeout_ms as i32,

@@ -11,6 +11,7 @@ use super::connection::{Connection, Item, Phase, Reply, State, Work};
 use super::handshake::Opened;
 use super::{CloseReason, FrontEnd, Replicas, Waiter};
 use crate::core::executor::CommandOutcome;
+use crate::core::mutation::mutated;
 use crate::core::oracle::Destination;
 use crate::core::types::{ConnId, Now};
 
@@ -69,12 +70,14 @@ impl Connection {
     /// session's earlier writes, a read for all of them, anything for a read that waits.
     fn turn(&self, work: &Work, replicas: &Replicas<'_>) -> Turn {
         match work {
+            Work::Ordered(_) if self.reading && mutated!(WritesPassReads) => Turn::Now,
             _ if self.reading => Turn::Wait,
             Work::Ordered(operation) => {
                 let ring = replicas.map().destination(operation).ring();
-                if self.ordered == 0 || self.ring == ring { Turn::Now } else { Turn::Wait }
+                let together = self.ordered == 0 || self.ring == ring;
+                if together || mutated!(WritesDoNotWait) { Turn::Now } else { Turn::Wait }
             }
-            Work::Read(_) if self.ordered > 0 => Turn::Wait,
+            Work::Read(_) if self.ordered > 0 && !mutated!(ReadsPassWrites) => Turn::Wait,
             _ => Turn::Now,
         }
     }
@@ -183,7 +186,7 @@ impl FrontEnd {
         connection.ring = ring;
         connection.ordered += 1;
         let (session, epoch) = (connection.session, connection.epoch);
-        let after = connection.frontier;
+        let after = if mutated!(AfterForgets) { epoch } else { connection.frontier };
         let identities = connection.identities.clone();
         // A barrier is answered by its own place in the order, wherever that is executed first.
         let outstanding = !matches!(operation, Operation::Sync(_));

@@ -9,6 +9,7 @@ use volery_proto::zk::{OpCode, ReplyHeader};
 use super::connection::{Connection, Phase, State};
 use super::serve::write_event;
 use super::{CloseReason, FrontEnd, Replicas, order};
+use crate::core::mutation::mutated;
 use crate::core::oracle::Destination;
 use crate::core::types::{ConnId, Now};
 
@@ -35,7 +36,7 @@ impl Connection {
         if by_clock && ahead > 0 && ahead <= CLOCK_WAIT_US {
             return Held::Clock(ahead);
         }
-        if zxid <= replicas.least_position() {
+        if zxid <= replicas.least_position() || mutated!(NoReleaseRule) {
             return Held::No;
         }
         let conn = self.id;
@@ -46,7 +47,8 @@ impl Connection {
                 behind.push(*partition);
             }
         }
-        for item in self.queue.iter().take(self.begun) {
+        let begun = if mutated!(OutstandingForgotten) { 0 } else { self.begun };
+        for item in self.queue.iter().take(begun) {
             match &item.destination {
                 None => {}
                 Some(Destination::One(p)) if replicas.position(*p) < zxid => behind.push(*p),
@@ -78,7 +80,11 @@ impl Connection {
         let event = self.events.first_key_value().map(|(key, _)| key.zxid);
         match (event, reply) {
             // Events of one zxid go before the reply: the writer hears of its own write first.
-            (Some(event), Some((zxid, by_clock))) if event > zxid => Some((zxid, false, by_clock)),
+            (Some(event), Some((zxid, by_clock)))
+                if event > zxid || mutated!(EventsAfterReplies) =>
+            {
+                Some((zxid, false, by_clock))
+            }
             (Some(event), _) => Some((event, true, false)),
             (None, Some((zxid, by_clock))) => Some((zxid, false, by_clock)),
             (None, None) => None,

@@ -17,6 +17,7 @@ use super::connection::{Connection, Reply, State};
 use super::{FrontEnd, Replicas};
 use crate::core::auth;
 use crate::core::executor::{Again, Client, WatchList};
+use crate::core::mutation::mutated;
 use crate::core::oracle::Destination;
 use crate::core::types::ConnId;
 use crate::core::watch;
@@ -118,7 +119,11 @@ impl Parts {
     /// of a change that an earlier part has not seen, or a later part show more than the told
     /// events. `None`: it may run.
     fn behind(&mut self, frontier: Zxid, replicas: &mut Replicas<'_>) -> Option<PartitionId> {
-        if self.next > 0 || self.rounds == 0 {
+        let again = matches!(self.steps.first(), Some((_, Step::Again(..))));
+        let apart = mutated!(PartsApart)
+            || mutated!(FrontierIgnored)
+            || (again && mutated!(SetWatchesAnywhere));
+        if self.next > 0 || self.rounds == 0 || apart {
             return None;
         }
         let first = self.steps.first()?.0;
@@ -161,7 +166,9 @@ impl Parts {
             return Err(behind);
         }
         while let Some((partition, step)) = self.steps.get(self.next).copied() {
-            if replicas.position(partition) < connection.frontier {
+            let anywhere = mutated!(FrontierIgnored)
+                || (mutated!(SetWatchesAnywhere) && matches!(step, Step::Again(..)));
+            if replicas.position(partition) < connection.frontier && !anywhere {
                 return Err(partition);
             }
             self.next += 1;
@@ -226,7 +233,9 @@ impl Parts {
                 served
             }
         };
-        connection.observe(served.observed);
+        if !mutated!(ReadsForget) {
+            connection.observe(served.observed);
+        }
         if served.watching {
             connection.watches_at(partition);
         }

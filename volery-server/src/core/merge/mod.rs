@@ -4,6 +4,7 @@
 
 pub mod skip;
 
+use crate::core::mutation::mutated;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -120,7 +121,8 @@ impl Merge {
         stream.next = Instance(instance.0 + 1);
         stream.position = value.end(before);
         if !value.commands.is_empty() {
-            let start = value.effective_start(before);
+            let start =
+                if mutated!(SlotsGoBack) { value.start } else { value.effective_start(before) };
             stream.queue.push_back(Queued { instance, start, before, value: value.clone() });
         }
         true

@@ -10,6 +10,8 @@ pub use plan::{Destination, Target};
 use volery_proto::ids::PartitionId;
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::core::mutation::mutated;
+
 /// Where everything lives that no rule matches: the root, and `/zookeeper`.
 pub const ROOT_PARTITION: PartitionId = PartitionId(1);
 
@@ -156,6 +158,9 @@ impl PartitionMap {
 
 /// `path` without a trailing `-?[0-9]{10}`.
 fn without_sequence(path: &str) -> &str {
+    if mutated!(NumberSpreads) {
+        return path;
+    }
     let Some(at) = path.len().checked_sub(10) else { return path };
     if !path.as_bytes()[at..].iter().all(u8::is_ascii_digit) {
         return path;

@@ -6,6 +6,7 @@ use volery_proto::ids::{PartitionId, RingId};
 use volery_proto::zk::{MultiOp, Request};
 
 use super::{PartitionMap, ROOT_PARTITION};
+use crate::core::mutation::mutated;
 
 /// The partitions that a command addresses.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,6 +85,7 @@ impl PartitionMap {
     pub fn destination(&self, operation: &Operation) -> Destination {
         match operation {
             Operation::Write(request) => self.destination_of_write(request),
+            Operation::Sync(path) if mutated!(SyncOfOneRing) => Destination::One(self.owner(path)),
             _ => Destination::All,
         }
     }

@@ -7,6 +7,7 @@ use volery_proto::zk::{Acl, ErrorCode};
 
 use super::{ReadContext, ReadNode, ReadView};
 use crate::core::auth;
+use crate::core::mutation::mutated;
 
 impl ReadContext<'_> {
     pub(super) fn permits(&self, acl: &[Acl], needed: i32) -> bool {
@@ -15,6 +16,9 @@ impl ReadContext<'_> {
 
     /// Where a znode is not there, it was its parent that said so, if that is here to be asked.
     pub(super) fn absence<V: ReadView>(&self, path: &str, view: &V) -> Zxid {
+        if mutated!(AbsenceUnobserved) {
+            return Zxid::ZERO;
+        }
         view.parent_pzxid(path).unwrap_or(self.last_write)
     }
 }

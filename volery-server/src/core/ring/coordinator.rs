@@ -3,6 +3,7 @@
 //! It never reserves slots ahead of its clock, and never drops a command silently.
 //! Called by the ring's verbs; `flush` is called by the house after every batch of events.
 
+use crate::core::mutation::mutated;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
@@ -123,7 +124,8 @@ impl Ring {
             waiting.drain(..count).collect()
         };
         let above = start.max(self.proposed_position());
-        let start = Slot::from_unix_us(now.clock_us).max(Slot(above.0 + 1));
+        let clock = Slot::from_unix_us(now.clock_us);
+        let start = if mutated!(SlotsGoBack) { clock } else { clock.max(Slot(above.0 + 1)) };
         Value { start, time_ms: now.clock_us / 1000, commands }
     }
 

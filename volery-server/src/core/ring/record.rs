@@ -113,6 +113,20 @@ impl RecoveredRing {
         self.decided = self.decided.max(instance);
     }
 
+    /// Hands out the values known decided, in order and once; they count as trimmed from here.
+    /// The log holds the decided value of every instance below its mark, see `accepted`.
+    pub fn take_decided(&mut self) -> Vec<(Instance, Arc<Value>)> {
+        let mut decided = Vec::new();
+        while self.trim.0 < self.decided {
+            let Some(held) = self.accepted.remove(&self.trim.0) else { break };
+            let value = held.payload.value;
+            let next = Instance(self.trim.0.0 + 1);
+            decided.push((self.trim.0, value.clone()));
+            self.trim = (next, value.end(self.trim.1));
+        }
+        decided
+    }
+
     /// Takes one record, in log order.
     ///
     /// # Errors

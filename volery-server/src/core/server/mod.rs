@@ -8,6 +8,7 @@
 //! ```
 
 mod propose;
+mod replay;
 mod snapshots;
 
 use std::collections::VecDeque;
@@ -15,7 +16,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use volery_proto::ids::{PartitionId, RingId, ServerId, SessionId, Zxid};
+use volery_proto::command::Value;
+use volery_proto::ids::{Instance, PartitionId, RingId, ServerId, SessionId, Zxid};
 
 use crate::core::executor::{ExecutorError, Output, Partition};
 use crate::core::front_end::{
@@ -23,10 +25,13 @@ use crate::core::front_end::{
 };
 use crate::core::merge::Cursor;
 use crate::core::merge::skip::{Demands, SkipPolicy};
+use crate::core::mutation::mutated;
 use crate::core::oracle::PartitionMap;
 use crate::core::ring::{self, RecoveredRing, Ring, RingConfig, RingError};
 use crate::core::types::{ConnId, Now};
 use snapshots::Cycle;
+
+pub use replay::Replay;
 
 /// What of the configuration concerns the machine.
 #[derive(Clone, Debug)]
@@ -183,6 +188,15 @@ pub struct ServerTotals {
     pub commands: u64,
 }
 
+impl ServerTotals {
+    fn decided(&mut self, value: &Value) {
+        let skip = value.commands.is_empty();
+        self.skips += u64::from(skip);
+        self.values += u64::from(!skip);
+        self.commands += value.commands.len() as u64;
+    }
+}
+
 /// What recovery found of one server.
 #[derive(Debug, Default)]
 pub struct Recovered {
@@ -190,6 +204,8 @@ pub struct Recovered {
     pub partitions: Vec<Partition>,
     /// From the log; rings 0, 1, ….
     pub rings: Vec<RecoveredRing>,
+    /// What the replay of the log has counted.
+    pub totals: ServerTotals,
 }
 
 /// A batch of the log that is not yet durable.
@@ -230,6 +246,27 @@ pub fn cursors(partitions: &[Partition]) -> Vec<Cursor> {
     std::iter::once(global.unwrap_or_default()).chain(own).collect()
 }
 
+/// A decided value and its instance.
+type Decided = (Instance, Arc<Value>);
+
+/// Hands a replica that waits the contributions of its co-located replicas, in memory; one that
+/// replays a command finds them in the outboxes of those that are past it.
+fn pull_contributions(partitions: &mut [Partition], at: usize) {
+    let Some((zxid, lacking)) = partitions[at].lacks() else { return };
+    for from in lacking {
+        let other = &partitions[usize::from(from.0) - 1];
+        #[cfg_attr(not(feature = "mutants"), allow(unused_mut))]
+        let mut given = other.contributed(zxid);
+        #[cfg(feature = "mutants")]
+        if given.is_none() && mutated!(EarlyAnswer) {
+            given = other.peek(&partitions[at]);
+        }
+        if let Some(given) = given {
+            partitions[at].contribution(zxid, from, given);
+        }
+    }
+}
+
 impl Server {
     /// Puts a server together from what recovery found, and replays the log.
     ///
@@ -240,7 +277,7 @@ impl Server {
         recovered: Recovered,
         now: Now,
     ) -> Result<Server, ServerError> {
-        let Recovered { partitions, rings: logs } = recovered;
+        let Recovered { partitions, rings: logs, totals } = recovered;
         let count = partitions.len();
         let mut rings = Vec::with_capacity(logs.len());
         for (at, log) in logs.into_iter().enumerate() {
@@ -264,7 +301,7 @@ impl Server {
             durable_lsn: 0,
             next_reap_us: 0,
             cycle: Cycle::Idle,
-            totals: ServerTotals::default(),
+            totals,
             config,
         };
         server.replay(now)?;
@@ -273,7 +310,10 @@ impl Server {
 
     fn replay(&mut self, now: Now) -> Result<(), ServerError> {
         for (at, cursor) in cursors(&self.partitions).into_iter().enumerate() {
-            self.rings[at].start_at(cursor.instance, cursor.position)?;
+            // What the replay has executed or queued already is not delivered again.
+            let (instance, position) =
+                self.rings[at].trimmed().max((cursor.instance, cursor.position));
+            self.rings[at].start_at(instance, position)?;
             let mut effects = Vec::new();
             self.rings[at].start(propose::ring_now(now), &mut effects);
             self.ring_effects(at, effects)?;
@@ -342,16 +382,18 @@ impl Server {
             match effect {
                 ring::Effect::Append { record, number } => {
                     self.batch.push(record);
+                    if mutated!(VoteBeforeSync) {
+                        let mut effects = Vec::new();
+                        self.rings[at].durable(number, &mut effects);
+                        self.ring_effects(at, effects)?;
+                    }
                     match self.batch_numbers.last_mut() {
                         Some((last, n)) if *last == at => *n = number,
                         _ => self.batch_numbers.push((at, number)),
                     }
                 }
                 ring::Effect::Decided { instance, value, .. } => {
-                    let skip = value.commands.is_empty();
-                    self.totals.skips += u64::from(skip);
-                    self.totals.values += u64::from(!skip);
-                    self.totals.commands += value.commands.len() as u64;
+                    self.totals.decided(&value);
                     let learners = if at == 0 {
                         &mut self.partitions[..]
                     } else {
@@ -377,7 +419,7 @@ impl Server {
         loop {
             for at in 0..self.partitions.len() {
                 self.partitions[at].advance(&mut outputs)?;
-                self.pull(at);
+                pull_contributions(&mut self.partitions, at);
             }
             if outputs.is_empty() {
                 return Ok(());
@@ -388,19 +430,9 @@ impl Server {
         }
     }
 
-    /// A replica that replays a command asks those that are past it.
-    fn pull(&mut self, at: usize) {
-        let Some((zxid, lacking)) = self.partitions[at].lacks() else { return };
-        for from in lacking {
-            if let Some(given) = self.partitions[usize::from(from.0) - 1].contributed(zxid) {
-                self.partitions[at].contribution(zxid, from, given);
-            }
-        }
-    }
-
     fn output(&mut self, output: Output, now: Now) {
         match output {
-            // Co-located replicas hand their contributions over in memory, see `pull`.
+            // Handed over in memory, see `pull_contributions`.
             Output::Contribute { .. } => {}
             Output::Executed { origin, ring, zxid, outcome } => {
                 self.front_end.executed(origin, ring, zxid, outcome);

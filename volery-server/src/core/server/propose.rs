@@ -7,6 +7,7 @@ use volery_proto::ids::RingId;
 use volery_proto::zk::{PathRequest, Request};
 
 use super::{Appended, Effect, Server, ServerError};
+use crate::core::mutation::mutated;
 use crate::core::ring;
 use crate::core::types::Now;
 
@@ -16,6 +17,10 @@ impl Server {
     pub(super) fn propose(&mut self, now: Now) -> Result<(), ServerError> {
         let mut waiting = vec![Vec::new(); self.rings.len()];
         for (ring, command) in self.front_end.take_proposals() {
+            let numbered = command.operation != Operation::Hello;
+            if numbered && (mutated!(ProposedTwice) || mutated!(NoDuplicateTable)) {
+                waiting[usize::from(ring.0)].push(command.clone());
+            }
             waiting[usize::from(ring.0)].push(command);
         }
         for (at, commands) in waiting.into_iter().enumerate() {

@@ -6,6 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use volery_proto::ids::{SessionId, Zxid};
 
+use crate::core::mutation::mutated;
+
 /// What is known of one session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tracked {
@@ -36,6 +38,7 @@ impl Expiry {
     }
 
     fn deadline(&self, now_ms: u64, timeout_ms: u32) -> u64 {
+        let timeout_ms = if mutated!(ExpiresEarly) { timeout_ms / 4 } else { timeout_ms };
         (now_ms + u64::from(timeout_ms)).next_multiple_of(self.tick_ms)
     }
 
@@ -52,8 +55,9 @@ impl Expiry {
     pub fn touch(&mut self, id: SessionId, now_ms: u64) {
         let tick_ms = self.tick_ms;
         if let Some(tracked) = self.sessions.get_mut(&id) {
-            tracked.deadline_ms =
-                (now_ms + u64::from(tracked.timeout_ms)).next_multiple_of(tick_ms);
+            let early = mutated!(ExpiresEarly);
+            let timeout_ms = if early { tracked.timeout_ms / 4 } else { tracked.timeout_ms };
+            tracked.deadline_ms = (now_ms + u64::from(timeout_ms)).next_multiple_of(tick_ms);
         }
     }
 

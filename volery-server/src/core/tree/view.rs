@@ -8,6 +8,7 @@ use volery_proto::zk::{Acl, Stat};
 
 use super::Tree;
 use super::node::{Extra, Node};
+use crate::core::mutation::mutated;
 use crate::core::types::NodeInfo;
 
 /// A znode of this partition.
@@ -85,6 +86,7 @@ impl<'a> NodeRef<'a> {
     #[must_use]
     pub fn last_change(&self) -> Zxid {
         let acl = self.extra.map_or(0, |extra| extra.acl_zxid);
+        let acl = if mutated!(AclUnobserved) { 0 } else { acl };
         Zxid(self.node.mzxid.max(acl)).max(self.pzxid())
     }
 

@@ -10,6 +10,7 @@ use super::event::{Event, EventType, Rank};
 use super::modes::Modes;
 use super::table::WatchTable;
 use crate::core::auth;
+use crate::core::mutation::mutated;
 use crate::core::types::{Change, ConnId, Part};
 
 /// A change, as one of its owners fires it.
@@ -154,6 +155,7 @@ impl WatchTable {
         let hit = watchers.iter().filter(|(_, modes)| modes.intersects(wanted));
         let hit: Vec<(ConnId, Modes)> = hit.copied().collect();
         for (conn, modes) in &hit {
+            let once = if mutated!(OneShotsStay) { Modes::NONE } else { once };
             self.replace(path, *conn, *modes, modes.without(once));
         }
         hit.into_iter().map(|(conn, _)| conn).collect()

@@ -1,0 +1,121 @@
+//! Planted faults: each leaves out one rule of DESIGN.md, so that the simulation can show that a
+//! property catches it. Compiled under the feature `mutants` only; otherwise every check is the
+//! constant `false`. Asked for by `mutated!` at the rule itself; set by `tests/sim/mutants.rs`.
+
+/// Whether the named rule is left out just now.
+#[cfg(feature = "mutants")]
+macro_rules! mutated {
+    ($name:ident) => {
+        $crate::core::mutation::is_planted($crate::core::mutation::Mutation::$name)
+    };
+}
+
+/// Whether the named rule is left out just now: never, in this build.
+#[cfg(not(feature = "mutants"))]
+macro_rules! mutated {
+    ($name:ident) => {
+        false
+    };
+}
+
+pub(crate) use mutated;
+
+#[cfg(feature = "mutants")]
+pub use planted::{Mutation, is_planted, plant};
+
+#[cfg(feature = "mutants")]
+mod planted {
+    use std::cell::Cell;
+
+    macro_rules! mutations {
+        ($($(#[$doc:meta])* $name:ident),* $(,)?) => {
+            /// A rule that can be left out; the number is its row in the list of attacks.
+            #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+            pub enum Mutation { $($(#[$doc])* $name),* }
+            impl Mutation {
+                /// All of them.
+                pub const ALL: &'static [Mutation] = &[$(Mutation::$name),*];
+            }
+        };
+    }
+
+    mutations! {
+        /// 1: slots come from the clock alone, and the merge believes them.
+        SlotsGoBack,
+        /// 5: partitions that a ring-0 command does not address do not count it.
+        UnaddressedNotCounted,
+        /// 6: a write of an older epoch of its session executes.
+        EpochIgnored,
+        /// 7: `after` is the epoch, whatever the session has read and written since.
+        AfterForgets,
+        /// 7: writes do not wait for earlier reads.
+        WritesPassReads,
+        /// 8: what a read has observed does not bind the next one.
+        ReadsForget,
+        /// 9: a write to another ring does not wait for the session's earlier writes.
+        WritesDoNotWait,
+        /// Reads do not wait for the session's earlier writes.
+        ReadsPassWrites,
+        /// 10: a read runs at any replica.
+        FrontierIgnored,
+        /// 11: a re-open leaves the frontier where it was.
+        ReopenKeepsFrontier,
+        /// 12: a changed ACL is not something that a read observes.
+        AclUnobserved,
+        /// 13: the absence of a znode shows nothing.
+        AbsenceUnobserved,
+        /// 14: sync goes through the ring of its path.
+        SyncOfOneRing,
+        /// 15: messages are handed out at once.
+        NoReleaseRule,
+        /// 15: the release rule forgets outstanding requests.
+        OutstandingForgotten,
+        /// 16: setWatches is evaluated wherever the replica is.
+        SetWatchesAnywhere,
+        /// A read over several partitions runs part by part.
+        PartsApart,
+        /// 18: a partition answers with what it finds at the others, delivered or not.
+        EarlyAnswer,
+        /// 19: the number of a sequential znode takes part in the spread.
+        NumberSpreads,
+        /// 20: any lastZxidSeen is believed.
+        AnyZxidSeen,
+        /// 26: a closing ends the session whatever its epoch.
+        ClosingIgnoresEpoch,
+        /// 27: a command's time is its value's.
+        TimeGoesBack,
+        /// 28: both owners of a border fire for the znode and for its parent.
+        BothFire,
+        /// A vote counts before it is on disk.
+        VoteBeforeSync,
+        /// Every command is proposed twice. Harmless: duplicates are known by their number.
+        ProposedTwice,
+        /// And duplicates are not known.
+        NoDuplicateTable,
+        /// A snapshot leaves out the outbox.
+        OutboxForgotten,
+        /// A snapshot leaves out the last number of each front end.
+        NumbersForgotten,
+        /// An expiry does not wait for the whole time-out.
+        ExpiresEarly,
+        /// Watches fire after their change was answered: events have a lower rank than replies.
+        EventsAfterReplies,
+        /// A one-shot is not used up.
+        OneShotsStay,
+    }
+
+    thread_local! {
+        static PLANTED: Cell<Option<Mutation>> = const { Cell::new(None) };
+    }
+
+    /// From now on this rule is left out on this thread.
+    pub fn plant(mutation: Option<Mutation>) {
+        PLANTED.set(mutation);
+    }
+
+    /// Whether it is.
+    #[must_use]
+    pub fn is_planted(mutation: Mutation) -> bool {
+        PLANTED.get() == Some(mutation)
+    }
+}
