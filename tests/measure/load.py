@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-import zipfile
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -31,6 +29,7 @@ THREADS = 1
 ROOTS = 16
 # Between two loads, for what the last one left behind: a collection, a snapshot.
 PAUSE = 0.5
+PACE_IS_KNOWN = 60.0
 
 OPERATIONS = {
     "set": "setData",
@@ -53,13 +52,16 @@ class Point:
     sessions: int = 64
     outstanding: int = 16
     size: int = 100
-    paths: int = 10_000
+    paths: int = 2_000
+    # Every session uses all roots, and so all partitions, not just one.
+    cross: bool = False
 
     @property
     def setting(self) -> str:
         if self.op == "session":
             return f"{self.sessions} at once"
-        return f"{self.sessions} × {self.outstanding}, {self.size:,} B"
+        across = ", each in all roots" if self.cross else ""
+        return f"{self.sessions} × {self.outstanding}, {self.size:,} B{across}"
 
 
 @dataclass
@@ -131,8 +133,9 @@ def bench(subject: Subject | Server, *arguments: object) -> dict:
 
 def run(subject: Subject, point: Point, seconds: float, warmup: float) -> dict:
     roots = min(ROOTS, point.paths)
+    across = ["--cross"] if point.cross else []
     return bench(
-        subject, "--op", point.op, "--sessions", point.sessions, "--outstanding",
+        subject, *across, "--op", point.op, "--sessions", point.sessions, "--outstanding",
         point.outstanding, "--size", point.size, "--paths", point.paths, "--roots", roots,
         "--warmup", f"{round(warmup * 1000)}ms", "--duration", f"{round(seconds * 1000)}ms",
     )  # fmt: skip
@@ -197,15 +200,21 @@ class Progress:
     def step(self, planned: float, text: str) -> None:
         self._done += planned
         elapsed = time.monotonic() - self._begun
-        left = max(0.0, self._planned - self._done) * elapsed / self._done
+        # As planned for the first minute, more and more as it really goes after that.
+        pace = (elapsed + PACE_IS_KNOWN) / (self._done + PACE_IS_KNOWN)
+        left = max(0.0, self._planned - self._done) * pace
         unit = f"{left / 60:.0f} min" if left >= 90 else f"{left:.0f} s"
         print(f"[{elapsed:5.0f} s, about {unit} left] {text}", file=sys.stderr, flush=True)
 
 
-def jar_version(jar: Path) -> str:
-    manifest = zipfile.ZipFile(jar).read("META-INF/MANIFEST.MF").decode()
-    found = re.search(r"^Implementation-Version: ([\d.]+)", manifest, re.M)
-    return found[1] if found else "of unknown version"
+def zookeeper_version() -> str:
+    """Debian's, with its patches."""
+    query = ["dpkg-query", "-W", "-f", "${Version}", "zookeeper"]
+    try:
+        done = subprocess.run(query, capture_output=True, text=True, check=True)
+        return f"ZooKeeper {done.stdout} (Debian)"
+    except (OSError, subprocess.CalledProcessError):
+        return "ZooKeeper"
 
 
 def versions() -> dict[str, str]:
@@ -222,6 +231,6 @@ def versions() -> dict[str, str]:
         raise SystemExit(f"cannot measure: no {jar} (Debian's package zookeeper)")
     return {
         "volery": volery.stdout.strip(),
-        "zookeeper": f"ZooKeeper {jar_version(jar)}",
+        "zookeeper": zookeeper_version(),
         "java": java.stderr.splitlines()[0],
     }

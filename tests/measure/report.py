@@ -99,7 +99,7 @@ class LoadRow:
     HEADINGS = (
         "operation", "setting", "Volery ops/s", "ZooKeeper ops/s", "ratio",
         "Volery p50 / p99 / p99.9 µs", "ZooKeeper p50 / p99 / p99.9 µs",
-        "Volery CPU µs/op", "ZooKeeper CPU µs/op", "ratio", "client's CPU", "target", "",
+        "Volery CPU µs/op", "ZooKeeper CPU µs/op", "ratio", "client's CPU", "target", "verdict",
     )  # fmt: skip
 
     def cells(self) -> list[str]:
@@ -136,7 +136,7 @@ class ValueRow:
     verdict: str = SHOWN
     rounds: dict[str, list[float]] = field(default_factory=dict)
 
-    HEADINGS = ("what", "unit", "Volery", "ZooKeeper", "ZooKeeper / Volery", "target", "")
+    HEADINGS = ("what", "unit", "Volery", "ZooKeeper", "ZooKeeper / Volery", "target", "verdict")
 
     @property
     def ratio(self) -> float | None:

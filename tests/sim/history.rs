@@ -7,17 +7,18 @@ use volery_proto::zk::{ConnectRequest, ConnectResponse, ReplyHeader, Request, Wa
 
 /// One thing that a client did or saw.
 #[derive(Clone, Debug)]
+#[allow(dead_code, reason = "fields that only a failure's story shows")]
 pub(crate) enum What {
     /// A handshake left.
     Connecting(ConnectRequest),
     /// Its answer came.
     Connected(ConnectResponse),
     /// A request left.
-    Sent { xid: i32, request: Request },
+    Sent(Request),
     /// A reply came. `upper`: the highest zxid that was on disk when it left the server.
     Reply { header: ReplyHeader, body: Bytes, upper: Zxid },
     /// A watch event came.
-    Event { zxid: i64, event: WatcherEvent, upper: Zxid },
+    Event { zxid: i64, event: WatcherEvent },
     /// The connection is gone for the client: what is unanswered is unknown.
     Lost,
     /// The server crashed.

@@ -54,13 +54,12 @@ impl Ledger {
             ring.position = ring.position.max(value.start.0);
             return Ok(());
         }
-        let mut slot = value.start.0.max(ring.position + 1);
-        for command in value.commands {
+        let first = value.start.0.max(ring.position + 1);
+        for (slot, command) in (first..).zip(value.commands) {
             let zxid = Zxid::new(Slot(slot), RingId(decoded.ring as u16));
             let time_ms = value.time_ms as i64;
             self.commands.insert(zxid, Decided { command, time_ms });
             ring.position = slot;
-            slot += 1;
         }
         Ok(())
     }

@@ -69,6 +69,12 @@ fn bend(mutation: Mutation) -> &'static dyn Fn(&mut Profile) {
 #[test]
 fn every_mutant_is_caught() {
     let wanted = std::env::var("VOLERY_SIM_MUTANT").ok();
+    let sound = runner::run_with(1, false, &|_| {});
+    println!(
+        "without: {} commands, {} crashes, trace {:x}",
+        sound.commands, sound.crashes, sound.trace_hash
+    );
+    assert!(sound.broken.is_none(), "{:?}", sound.broken);
     let mut survivors = Vec::new();
     println!("{:<24} {:<20} seeds", "mutant", "caught by");
     for mutation in Mutation::ALL.iter().copied() {

@@ -137,7 +137,7 @@ impl World {
                     self.opened(client);
                 }
                 Seen::Reply(header, body) => self.record(conn, What::Reply { header, body, upper }),
-                Seen::Event(zxid, event) => self.record(conn, What::Event { zxid, event, upper }),
+                Seen::Event(zxid, event) => self.record(conn, What::Event { zxid, event }),
             }
         }
         let delay = self.prng.delay(1, self.profile.think_us);
@@ -147,19 +147,19 @@ impl World {
 
     /// The client's first requests on a new connection.
     fn opened(&mut self, client: usize) {
-        if self.clients[client].open {
-            if let Some(request) = self.clients[client].set_watches() {
-                self.send(client, vec![request]);
-            }
+        if !self.clients[client].open {
+            return;
+        }
+        if let Some(request) = self.clients[client].set_watches() {
+            self.send(client, vec![request]);
         }
     }
 
     /// The server closed a connection: soon it hears that it is gone.
     pub(crate) fn hang_up(&mut self, conn: u64) {
-        if let Some(connection) = self.connections.get_mut(&conn) {
-            if std::mem::replace(&mut connection.server_up, false) {
-                self.input(Input::Closed { conn: ConnId(conn) });
-            }
+        let Some(connection) = self.connections.get_mut(&conn) else { return };
+        if std::mem::replace(&mut connection.server_up, false) {
+            self.input(Input::Closed { conn: ConnId(conn) });
         }
     }
 
@@ -234,8 +234,11 @@ impl World {
         let mut frames = Vec::new();
         for request in requests {
             let (xid, request) = self.clients[client].send(request);
-            frames.push(encode(xid, &request));
-            self.record(conn, What::Sent { xid, request });
+            let frame = encode(xid, &request);
+            // As a server must read it: a create2 in a multi is a plain create.
+            let read = decode_request(frame.clone()).and_then(|received| received.body.ok());
+            frames.push(frame);
+            self.record(conn, What::Sent(read.unwrap_or(request)));
         }
         self.clients[client].last_sent_us = self.clock.now_us;
         self.transmit(conn, ToServer::Requests(frames));

@@ -1,6 +1,41 @@
 //! The tests: fixed seeds, fresh seeds, one seed to replay, and the simulator's own determinism.
 
-use crate::runner::{fail, run, run_all, run_with};
+use crate::property::Broken;
+use crate::runner::{Report, run_with};
+
+fn run(seed: u64) -> Report {
+    run_with(seed, false, &|_| {})
+}
+
+/// Ends the test with all that is needed to see the failure again.
+fn fail(seed: u64, broken: &Broken) -> ! {
+    panic!(
+        "seed {seed}: {}: {}\nreplay: VOLERY_SIM_SEED={seed} cargo test -p volery-server --test sim \
+         one_seed -- --nocapture",
+        broken.property, broken.what
+    );
+}
+
+/// Runs histories from these seeds; ends at the first that breaks a property.
+fn run_all(seeds: impl Iterator<Item = u64>) {
+    let started = std::time::Instant::now();
+    let (mut histories, mut commands, mut crashes) = (0u64, 0, 0);
+    for seed in seeds {
+        let report = run(seed);
+        if let Some(broken) = &report.broken {
+            fail(seed, broken);
+        }
+        histories += 1;
+        commands += report.commands;
+        crashes += report.crashes;
+    }
+    let seconds = started.elapsed().as_secs_f64();
+    println!(
+        "{histories} histories, {commands} commands, {crashes} crashes in {seconds:.1} s: {:.0} \
+         histories a second",
+        histories as f64 / seconds.max(0.001)
+    );
+}
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
@@ -43,7 +78,8 @@ fn passes(seed: u64) {
 }
 
 /// A multiRead over two partitions read the first part, waited for the second, and meanwhile the
-/// client was told of a change to the first part's znode; then came the older state.
+/// client was told of a change to the first part's znode; then came the older state. A seed makes
+/// another world once the workload changes: the lasting form is the mutant `PartsApart`.
 #[test]
 fn no_event_overtakes_the_parts_of_a_read() {
     passes(7013241732043755);

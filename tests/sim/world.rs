@@ -69,7 +69,6 @@ pub(crate) struct World {
     /// The faults have stopped.
     pub(crate) quiet: bool,
     pub(crate) crashes: u64,
-    pub(crate) least_offset_us: i64,
 }
 
 impl World {
@@ -94,7 +93,6 @@ impl World {
             history: History { trace, ..History::default() },
             quiet: false,
             crashes: 0,
-            least_offset_us: offset,
             profile,
         }
     }

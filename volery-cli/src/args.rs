@@ -48,8 +48,9 @@ pub(crate) struct Cli {
 /// Options of every command.
 #[derive(Args, Debug)]
 pub(crate) struct Global {
-    /// host:port[,host:port...][/chroot]; before the command also -s.
+    // Not a comment for rustdoc, which takes the brackets for a link.
     #[arg(
+        help = "host:port[,host:port...][/chroot]; before the command also -s",
         long,
         global = true,
         value_name = "SERVERS",

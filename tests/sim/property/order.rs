@@ -29,7 +29,7 @@ pub(super) fn check(world: &World, story: &Story<'_>) -> Result<(), String> {
             continue;
         }
         match &entry.what {
-            What::Sent { .. } => {
+            What::Sent(_) => {
                 floors.insert(*index, known.clone());
             }
             What::Reply { header, .. } => {

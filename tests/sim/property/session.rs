@@ -67,7 +67,7 @@ pub(super) fn floors(story: &Story<'_>) -> Result<Floors, String> {
                 let zxid = floors.at_connect.get(&conn).copied().unwrap_or_default();
                 floors.raise(session, zxid);
             }
-            What::Sent { .. } => {
+            What::Sent(_) => {
                 if let Some(op) = story.op_at.get(&at) {
                     floors.at_sent.insert(*op, floors.anybody);
                 }

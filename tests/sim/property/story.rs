@@ -22,12 +22,10 @@ pub(crate) struct Answer {
 
 /// A request and what became of it.
 #[derive(Clone, Debug)]
+#[allow(dead_code, reason = "fields that only a failure's story shows")]
 pub(crate) struct Op {
-    pub(crate) conn: u64,
     pub(crate) session: i64,
     pub(crate) request: Request,
-    /// Place of its sending in the history.
-    pub(crate) sent: usize,
     pub(crate) answer: Option<Answer>,
 }
 
@@ -88,12 +86,12 @@ impl<'a> Story<'a> {
                 What::Connected(response) if response.timeout_ms != 0 => {
                     self.sessions.insert(conn, response.session);
                 }
-                What::Sent { request, .. } => {
+                What::Sent(request) => {
                     let session = self.sessions.get(&conn).copied().unwrap_or_default();
                     self.op_at.insert(at, self.ops.len());
                     waiting.entry(conn).or_default().push_back(self.ops.len());
                     let (request, answer) = (request.clone(), None);
-                    self.ops.push(Op { conn, session, request, sent: at, answer });
+                    self.ops.push(Op { session, request, answer });
                 }
                 What::Reply { header, body, upper } => {
                     let op = waiting.get_mut(&conn).and_then(VecDeque::pop_front);

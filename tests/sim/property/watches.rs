@@ -24,7 +24,7 @@ pub(super) fn check(_: &World, story: &Story<'_>) -> Result<(), String> {
 
         let here = held.entry(conn).or_insert_with(|| Held::new(&story.model.timeline));
         let told = match &entry.what {
-            What::Event { zxid, event, .. } => here.event(*zxid, event),
+            What::Event { zxid, event } => here.event(*zxid, event),
             What::Reply { .. } => {
                 let Some(index) = story.op_at.get(&at) else { continue };
                 let low = floors.before.get(index).copied().unwrap_or_default();

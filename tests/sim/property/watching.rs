@@ -207,7 +207,8 @@ impl<'a> Held<'a> {
             return Ok(());
         }
         Err(format!(
-            "lost: {fired:?}, told {heard} of {wanted}, a reply shows {told}; {key:?} {registered:?}"
+            "lost: {fired:?}, told {heard} of {wanted}, a reply shows {told}; \
+             {key:?} {registered:?}"
         ))
     }
 }

@@ -4,8 +4,8 @@ use super::*;
 use crate::jute::{DecodeError, Jute, Reader, Writer};
 
 /// One write of a multi. Reading infers its kind as ZooKeeper does: of a create, the header says
-/// which record follows, and the flags alone say what it is. Flags that do not exist pass here: they
-/// are that operation's error, not the request's.
+/// which record follows, and the flags alone say what it is. Flags that do not exist pass here:
+/// they are that operation's error, not the request's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MultiOp {
     /// Plain create; the result holds the path.

@@ -7,7 +7,10 @@ use super::*;
 use crate::jute::{DecodeError, Jute, Reader, Writer};
 
 macro_rules! requests {
-    ($($(#[$doc:meta])* $name:ident($body:ty)),* $(,)?; $($(#[$edoc:meta])* $empty:ident),* $(,)?) => {
+    (
+        $($(#[$doc:meta])* $name:ident($body:ty)),* $(,)?;
+        $($(#[$edoc:meta])* $empty:ident),* $(,)?
+    ) => {
         /// Every request that a client can send, with its body.
         #[derive(Clone, Debug, PartialEq, Eq)]
         pub enum Request {

@@ -138,18 +138,20 @@ async fn serve(
     let address = ports.clients.local_addr()?;
     let (tell, serving) = oneshot::channel();
     shared.queue.push(Event::WhenServing(tell));
-    let (partitions, accepting, accepted) = (config.map.partitions, stop.clone(), tasks.clone());
-    let accept = async move {
-        // Until now clients wait in the backlog: accepted earlier, they would be turned away.
+    let partitions = config.map.partitions;
+    let clients = ports.clients.run(door, stop.clone(), tasks.clone());
+    let accepting = tasks.clone();
+    let announce = async move {
         if serving.await.is_ok() {
             let took_ms = shared.clock.elapsed().as_millis() as u64;
             tracing::info!(%address, partitions, took_ms, "serving clients");
-            ports.clients.run(door, accepting, accepted).await;
         }
+        // Until now clients waited in the backlog: accepted earlier, they would be turned away.
+        accepting.spawn(clients);
         std::future::pending::<()>().await;
     };
     tokio::select! {
-        () = accept => {}
+        () = announce => {}
         name = first(&mut signals) => tracing::info!("{name}: stopping"),
         result = &mut end => {
             result.map_err(|_| anyhow!("the drive thread panicked"))??;

@@ -99,7 +99,8 @@ pub(super) struct LogReader {
 impl LogReader {
     /// Goes on from these replicas.
     pub(super) fn new(partitions: Vec<Partition>, clock: Clock) -> LogReader {
-        LogReader { replay: Replay::new(partitions), records: 0, progress: Progress::new(clock) }
+        let replay = Replay::new(partitions);
+        LogReader { replay, records: 0, progress: Progress::new(clock) }
     }
 
     /// Takes the next record.

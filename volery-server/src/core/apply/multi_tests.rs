@@ -1,3 +1,5 @@
+//! Multis: the order of the results, and how one failure undoes all.
+
 use volery_proto::command::CommandFlags;
 use volery_proto::ids::{SessionId, Zxid};
 use volery_proto::zk::*;

@@ -1,3 +1,5 @@
+//! Single writes against a plain tree: the order of the checks, and what they change.
+
 use volery_proto::command::CommandFlags;
 use volery_proto::ids::{SessionId, Zxid};
 use volery_proto::jute::Writer;

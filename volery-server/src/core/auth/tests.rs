@@ -1,3 +1,5 @@
+//! Identities, addresses and ACLs as ZooKeeper expands and checks them.
+
 use volery_proto::zk::{Acl, AuthPacket, ErrorCode, Id, perms};
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Reads against a plain tree: what they answer and what they observe.
+
 use volery_proto::ids::{SessionId, Zxid};
 use volery_proto::jute::{Jute, Reader, Writer};
 use volery_proto::zk::*;

@@ -1,3 +1,5 @@
+//! Watches: which event reaches whom, and what setWatches catches up.
+
 use std::sync::Arc;
 
 use volery_proto::ids::Zxid;

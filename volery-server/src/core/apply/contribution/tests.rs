@@ -1,3 +1,5 @@
+//! Contributions: what a partition tells the others, and nothing more.
+
 use volery_proto::zk::*;
 
 use super::*;

@@ -1,0 +1,5 @@
+//! Fuzzes `protocol::requests`: see there.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| volery_fuzz::protocol::requests(data));
