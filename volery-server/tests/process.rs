@@ -149,7 +149,7 @@ fn a_restart_reads_the_log() {
     let log = BufReader::new(child.stderr.take().expect("piped"));
     let mut server = Server { child, log, port: 0 };
     server.wait_for("durability=async");
-    let line = server.wait_for("log replayed");
+    let line = server.wait_for("state complete");
     assert!(line.contains("commands=1"), "{line}");
     server.wait_for("serving clients");
     server.stop();

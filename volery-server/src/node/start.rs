@@ -97,7 +97,7 @@ fn load(config: &Config, dir: &DataDir, shared: &Shared) -> anyhow::Result<(Serv
     let mut reader = LogReader::new(partitions, clock);
     let log = open_log(config, dir, shared, &mut reader)?;
     let took = clock.elapsed().saturating_sub(loaded);
-    tracing::info!(records = reader.records, took_ms = millis(took), "log read");
+    tracing::info!(records = reader.records, took_ms = millis(took), "log read and replayed");
 
     let server_config = server_config(config, &map, hash_seed);
     let server = Server::recover(server_config, reader.finish(), clock.now())
@@ -109,7 +109,7 @@ fn load(config: &Config, dir: &DataDir, shared: &Shared) -> anyhow::Result<(Serv
     times.dbinittime.record_time(replayed.saturating_sub(begin));
     let took = replayed.saturating_sub(loaded).saturating_sub(took);
     let position = server.position();
-    tracing::info!(commands, %position, took_ms = millis(took), "log replayed");
+    tracing::info!(commands, %position, took_ms = millis(took), "state complete");
     Ok((server, log))
 }
 

@@ -188,6 +188,15 @@ pub struct ServerTotals {
     pub commands: u64,
 }
 
+impl ServerTotals {
+    fn decided(&mut self, value: &Value) {
+        let skip = value.commands.is_empty();
+        self.skips += u64::from(skip);
+        self.values += u64::from(!skip);
+        self.commands += value.commands.len() as u64;
+    }
+}
+
 /// What recovery found of one server.
 #[derive(Debug, Default)]
 pub struct Recovered {
@@ -195,6 +204,8 @@ pub struct Recovered {
     pub partitions: Vec<Partition>,
     /// From the log; rings 0, 1, ….
     pub rings: Vec<RecoveredRing>,
+    /// What the replay of the log has counted.
+    pub totals: ServerTotals,
 }
 
 /// A batch of the log that is not yet durable.
@@ -266,7 +277,7 @@ impl Server {
         recovered: Recovered,
         now: Now,
     ) -> Result<Server, ServerError> {
-        let Recovered { partitions, rings: logs } = recovered;
+        let Recovered { partitions, rings: logs, totals } = recovered;
         let count = partitions.len();
         let mut rings = Vec::with_capacity(logs.len());
         for (at, log) in logs.into_iter().enumerate() {
@@ -290,7 +301,7 @@ impl Server {
             durable_lsn: 0,
             next_reap_us: 0,
             cycle: Cycle::Idle,
-            totals: ServerTotals::default(),
+            totals,
             config,
         };
         server.replay(now)?;
@@ -382,10 +393,7 @@ impl Server {
                     }
                 }
                 ring::Effect::Decided { instance, value, .. } => {
-                    let skip = value.commands.is_empty();
-                    self.totals.skips += u64::from(skip);
-                    self.totals.values += u64::from(!skip);
-                    self.totals.commands += value.commands.len() as u64;
+                    self.totals.decided(&value);
                     let learners = if at == 0 {
                         &mut self.partitions[..]
                     } else {

@@ -4,7 +4,7 @@
 
 use volery_proto::ids::RingId;
 
-use super::{Recovered, ServerError, cursors, pull_contributions};
+use super::{Recovered, ServerError, ServerTotals, cursors, pull_contributions};
 use crate::core::executor::Partition;
 use crate::core::ring::{LogRecordBody, RecoveredRing};
 
@@ -13,6 +13,7 @@ use crate::core::ring::{LogRecordBody, RecoveredRing};
 pub struct Replay {
     partitions: Vec<Partition>,
     rings: Vec<RecoveredRing>,
+    totals: ServerTotals,
 }
 
 impl Replay {
@@ -28,7 +29,7 @@ impl Replay {
                 ring
             })
             .collect();
-        Replay { partitions, rings }
+        Replay { partitions, rings, totals: ServerTotals::default() }
     }
 
     /// Takes the next record of a ring; `None` where the partition map has no such ring.
@@ -47,6 +48,9 @@ impl Replay {
     fn execute(&mut self, ring: RingId, decided: Vec<super::Decided>) -> Result<(), ServerError> {
         if decided.is_empty() {
             return Ok(());
+        }
+        for (_, value) in &decided {
+            self.totals.decided(value);
         }
         let learners = match ring {
             RingId::GLOBAL => &mut self.partitions[..],
@@ -74,6 +78,6 @@ impl Replay {
     /// What `Server::recover` goes on from.
     #[must_use]
     pub fn finish(self) -> Recovered {
-        Recovered { partitions: self.partitions, rings: self.rings }
+        Recovered { partitions: self.partitions, rings: self.rings, totals: self.totals }
     }
 }
