@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use volery_proto::ids::{PartitionId, Zxid};
 
 use crate::core::apply::Contribution;
@@ -17,7 +18,8 @@ pub(super) type Contributions = BTreeMap<PartitionId, Arc<Contribution>>;
 pub(super) struct Exchange {
     received: BTreeMap<Zxid, Contributions>,
     /// Replicated state (left out of digests): whoever replays a command asks for it again.
-    pub(super) outbox: BTreeMap<Zxid, Arc<Contribution>>,
+    /// Encoded: it is kept for long, and must not hold on to the buffers that requests came in.
+    pub(super) outbox: BTreeMap<Zxid, Bytes>,
 }
 
 impl Exchange {
@@ -37,12 +39,14 @@ impl Exchange {
         now.remove(&zxid).unwrap_or_default()
     }
 
-    pub(super) fn give(&mut self, zxid: Zxid, contribution: Arc<Contribution>) {
+    pub(super) fn give(&mut self, zxid: Zxid, contribution: Bytes) {
         self.outbox.insert(zxid, contribution);
     }
 
+    /// For one that replays the command. What was encoded here decodes here.
     pub(super) fn contributed(&self, zxid: Zxid) -> Option<Arc<Contribution>> {
-        self.outbox.get(&zxid).cloned()
+        let given = self.outbox.get(&zxid)?;
+        Contribution::decode(given.clone()).ok().map(Arc::new)
     }
 
     pub(super) fn trim(&mut self, below: Zxid) {

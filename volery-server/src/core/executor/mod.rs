@@ -56,6 +56,8 @@ pub enum Output {
     Contribute {
         /// The command.
         zxid: Zxid,
+        /// By whom.
+        from: PartitionId,
         /// To whom.
         to: Vec<PartitionId>,
         /// What this partition says.

@@ -102,7 +102,7 @@ impl Partition {
                 .outbox
                 .iter()
                 .filter(|_| !mutated!(OutboxForgotten))
-                .map(|(zxid, c)| wire::OutboxEntry { zxid: zxid.0, contribution: c.encode() })
+                .map(|(zxid, c)| wire::OutboxEntry { zxid: zxid.0, contribution: c.clone() })
                 .collect(),
         };
         head.encode_to_vec().into()
@@ -165,9 +165,10 @@ impl Partition {
             self.front_ends.known.insert(server(f.server)?, known);
         }
         for entry in state.outbox {
-            let contribution = Contribution::decode(entry.contribution)
+            Contribution::decode(entry.contribution.clone())
                 .map_err(|_| SnapshotError::Field("contribution"))?;
-            self.exchange.give(Zxid(entry.zxid), Arc::new(contribution));
+            let contribution = Bytes::copy_from_slice(&entry.contribution);
+            self.exchange.give(Zxid(entry.zxid), contribution);
         }
         Ok(())
     }

@@ -41,9 +41,9 @@ impl Partition {
         let mut contribution = apply::contribute(request, &self.tree, identities, &owns);
         contribution.last_time_ms = self.last_time_ms;
         let contribution = Arc::new(contribution);
-        self.exchange.give(delivery.zxid, contribution.clone());
+        self.exchange.give(delivery.zxid, contribution.encode());
         let to = partitions.iter().copied().filter(|p| *p != id).collect();
-        out.push(Output::Contribute { zxid: delivery.zxid, to, contribution });
+        out.push(Output::Contribute { zxid: delivery.zxid, from: id, to, contribution });
     }
 
     /// For a mutant: what this partition would say now of the command that another waits with.

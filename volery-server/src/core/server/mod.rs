@@ -249,10 +249,11 @@ pub fn cursors(partitions: &[Partition]) -> Vec<Cursor> {
 /// A decided value and its instance.
 type Decided = (Instance, Arc<Value>);
 
-/// Hands a replica that waits the contributions of its co-located replicas, in memory; one that
-/// replays a command finds them in the outboxes of those that are past it.
-fn pull_contributions(partitions: &mut [Partition], at: usize) {
-    let Some((zxid, lacking)) = partitions[at].lacks() else { return };
+/// A replica that replays a command finds the contributions in the outboxes of those that are
+/// past it. Returns whether it got any.
+fn pull_contributions(partitions: &mut [Partition], at: usize) -> bool {
+    let Some((zxid, lacking)) = partitions[at].lacks() else { return false };
+    let mut got = false;
     for from in lacking {
         let other = &partitions[usize::from(from.0) - 1];
         #[cfg_attr(not(feature = "mutants"), allow(unused_mut))]
@@ -263,8 +264,10 @@ fn pull_contributions(partitions: &mut [Partition], at: usize) {
         }
         if let Some(given) = given {
             partitions[at].contribution(zxid, from, given);
+            got = true;
         }
     }
+    got
 }
 
 impl Server {
@@ -417,23 +420,30 @@ impl Server {
     fn execute(&mut self, now: Now) -> Result<(), ServerError> {
         let mut outputs = Vec::new();
         loop {
+            let mut more = false;
             for at in 0..self.partitions.len() {
                 self.partitions[at].advance(&mut outputs)?;
-                pull_contributions(&mut self.partitions, at);
+                more |= !outputs.is_empty();
+                for output in outputs.drain(..) {
+                    self.output(output, now);
+                }
+                more |= pull_contributions(&mut self.partitions, at);
             }
-            if outputs.is_empty() {
+            if !more {
                 return Ok(());
-            }
-            for output in outputs.drain(..) {
-                self.output(output, now);
             }
         }
     }
 
     fn output(&mut self, output: Output, now: Now) {
         match output {
-            // Handed over in memory, see `pull_contributions`.
-            Output::Contribute { .. } => {}
+            // Co-located replicas hand their contributions over in memory.
+            Output::Contribute { zxid, from, to, contribution } => {
+                for to in to {
+                    let replica = &mut self.partitions[usize::from(to.0) - 1];
+                    replica.contribution(zxid, from, contribution.clone());
+                }
+            }
             Output::Executed { origin, ring, zxid, outcome } => {
                 self.front_end.executed(origin, ring, zxid, outcome);
             }

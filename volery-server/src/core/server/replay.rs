@@ -63,15 +63,17 @@ impl Replay {
         }
         let mut outputs = Vec::new();
         loop {
+            let mut more = false;
             for at in 0..self.partitions.len() {
                 self.partitions[at].advance(&mut outputs)?;
-                pull_contributions(&mut self.partitions, at);
+                more |= !outputs.is_empty();
+                // Nobody waits for results, and nobody watches.
+                outputs.clear();
+                more |= pull_contributions(&mut self.partitions, at);
             }
-            if outputs.is_empty() {
+            if !more {
                 return Ok(());
             }
-            // Nobody waits for results, and nobody watches.
-            outputs.clear();
         }
     }
 
