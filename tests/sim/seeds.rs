@@ -10,8 +10,9 @@ fn run(seed: u64) -> Report {
 /// Ends the test with all that is needed to see the failure again.
 fn fail(seed: u64, broken: &Broken) -> ! {
     panic!(
-        "seed {seed}: {}: {}\nreplay: VOLERY_SIM_SEED={seed} cargo test -p volery-server --test sim \
-         one_seed -- --nocapture",
+        "seed {seed}: {}: {}\n\
+         replay: VOLERY_SIM_SEED={seed} cargo test -p volery-server --test sim one_seed \
+         -- --nocapture",
         broken.property, broken.what
     );
 }
