@@ -143,16 +143,11 @@ fn with_flags(flags: impl Strategy<Value = i32>) -> impl Strategy<Value = Create
     (CreateRequest::anything(), flags).prop_map(|(create, flags)| CreateRequest { flags, ..create })
 }
 
-fn is_plain(flags: i32) -> bool {
-    !(4..=6).contains(&flags)
-}
-
 anything! {
-    // No Create2: it is read as Create, see `creates_in_a_multi_are_what_their_flags_say`.
     MultiOp => prop_oneof![
-        with_flags(any::<i32>().prop_filter("plain", |f| is_plain(*f))).prop_map(MultiOp::Create),
         with_flags(0..4).prop_map(MultiOp::Create),
-        with_flags(Just(4)).prop_map(MultiOp::CreateContainer),
+        with_flags(0..4).prop_map(MultiOp::Create2),
+        with_flags(0..5).prop_map(MultiOp::CreateContainer),
         (CreateTtlRequest::anything(), 5..7).prop_map(|(create, flags)| {
             MultiOp::CreateTtl(CreateTtlRequest { flags, ..create })
         }),
@@ -240,7 +235,7 @@ fn every_multi_result_comes_back() {
     });
 }
 
-/// What the original does with each header and all flags, seen with ZooKeeper 3.8.0.
+/// What each header and all flags make, as in ZooKeeper 3.9.
 #[test]
 fn creates_in_a_multi_are_what_their_flags_say() {
     let ttl = CreateTtlRequest { path: "/a".into(), ttl: 7, ..Default::default() };
@@ -258,11 +253,13 @@ fn creates_in_a_multi_are_what_their_flags_say() {
             let read = Request::decode(OpCode::Multi as i32, w.finish());
             let expected = match flags {
                 5 | 6 if opcode == OpCode::CreateTtl => MultiOp::CreateTtl(ttl),
-                5 | 6 => {
+                -1 | 5 | 6 | 7 | i32::MAX => {
                     assert!(matches!(read, Err(DecodeError::Value(..))), "{opcode:?} {flags}");
                     continue;
                 }
                 4 => MultiOp::CreateContainer(plain(4)),
+                _ if opcode == OpCode::Create2 => MultiOp::Create2(plain(flags)),
+                _ if opcode == OpCode::CreateContainer => MultiOp::CreateContainer(plain(flags)),
                 _ => MultiOp::Create(plain(flags)),
             };
             let expected = Request::Multi(vec![expected]);

@@ -73,12 +73,18 @@ impl MultiOp {
         }
     }
 
-    fn of_flags(create: CreateRequest) -> MultiOp {
-        if create.flags == FLAGS_CONTAINER {
-            MultiOp::CreateContainer(create)
-        } else {
-            MultiOp::Create(create)
-        }
+    /// What a create is inside a multi: flags 4 make a container whatever the header, header 19
+    /// makes one whatever the flags, and TTL flags need the record that has a TTL.
+    fn of_flags(header: i32, create: CreateRequest) -> Result<MultiOp, DecodeError> {
+        Ok(match create.flags {
+            FLAGS_CONTAINER => MultiOp::CreateContainer(create),
+            flags if FLAGS_TTL.contains(&flags) || !(0..=6).contains(&flags) => {
+                return Err(DecodeError::Value(flags, "create flags of a multi"));
+            }
+            _ if header == OpCode::CreateContainer as i32 => MultiOp::CreateContainer(create),
+            _ if header == OpCode::Create2 as i32 => MultiOp::Create2(create),
+            _ => MultiOp::Create(create),
+        })
     }
 
     fn read(opcode: i32, r: &mut Reader) -> Result<MultiOp, DecodeError> {
@@ -86,11 +92,7 @@ impl MultiOp {
         r.expect_path()?;
         Ok(match OpCode::from_i32(opcode) {
             Some(OpCode::Create | OpCode::Create2 | OpCode::CreateContainer) => {
-                let create = CreateRequest::read(r)?;
-                if FLAGS_TTL.contains(&create.flags) {
-                    return Err(DecodeError::Value(create.flags, "create flags without a ttl"));
-                }
-                MultiOp::of_flags(create)
+                MultiOp::of_flags(opcode, CreateRequest::read(r)?)?
             }
             Some(OpCode::CreateTtl) => {
                 let create = CreateTtlRequest::read(r)?;
@@ -98,7 +100,7 @@ impl MultiOp {
                     MultiOp::CreateTtl(create)
                 } else {
                     let CreateTtlRequest { path, data, acl, flags, ttl: _ } = create;
-                    MultiOp::of_flags(CreateRequest { path, data, acl, flags })
+                    MultiOp::of_flags(opcode, CreateRequest { path, data, acl, flags })?
                 }
             }
             Some(OpCode::Delete) => MultiOp::Delete(DeleteRequest::read(r)?),
