@@ -117,6 +117,7 @@ impl Profile {
                 window: *prng.pick(&[1, 2, 64]),
                 hash_seed: prng.next(),
                 snapshot_every: *prng.pick(&[5, 30, 1_000]),
+                snapshots_kept: *prng.pick(&[1, 3]),
                 reaper: ReaperConfig {
                     interval_ms: *prng.pick(&[0, 100]),
                     max: 5,

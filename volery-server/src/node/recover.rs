@@ -22,7 +22,9 @@ pub(super) enum RecoverError {
     #[error(transparent)]
     Snapshot(#[from] snapshot::SnapshotError),
     /// It can be read, and is not what it should be.
-    #[error("{file}: {error}; move the file away to start from an older snapshot or the log")]
+    #[error(
+        "{file}: {error}. Move the file away: the server then starts from the snapshot before it"
+    )]
     Content {
         /// Which.
         file: String,

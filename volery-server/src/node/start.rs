@@ -170,6 +170,7 @@ fn server_config(config: &Config, map: &Arc<PartitionMap>, hash_seed: u64) -> Se
         window: config.ring_window,
         hash_seed,
         snapshot_every: config.storage.snap_count,
+        snapshots_kept: config.storage.snap_retain_count.max(1),
         reaper: ReaperConfig {
             interval_ms: config.container.check_interval_ms,
             max: usize::try_from(config.container.max_per_minute).unwrap_or(usize::MAX),

@@ -29,7 +29,7 @@ use crate::core::mutation::mutated;
 use crate::core::oracle::PartitionMap;
 use crate::core::ring::{self, RecoveredRing, Ring, RingConfig, RingError};
 use crate::core::types::{ConnId, Now};
-use snapshots::Cycle;
+use snapshots::{Cycle, Floor};
 
 pub use replay::Replay;
 
@@ -50,6 +50,8 @@ pub struct ServerConfig {
     pub hash_seed: u64,
     /// Commands after which a partition's snapshot is due.
     pub snapshot_every: u64,
+    /// Snapshots of each partition that the storage keeps: the log reaches back to the oldest.
+    pub snapshots_kept: usize,
     /// When empty containers and old TTL znodes go.
     pub reaper: ReaperConfig,
 }
@@ -235,6 +237,8 @@ pub struct Server {
     durable_lsn: u64,
     next_reap_us: u64,
     cycle: Cycle,
+    /// The last cycles, oldest first; forgotten at a start, which only keeps the log longer.
+    floors: VecDeque<Floor>,
     totals: ServerTotals,
 }
 
@@ -304,6 +308,7 @@ impl Server {
             durable_lsn: 0,
             next_reap_us: 0,
             cycle: Cycle::Idle,
+            floors: VecDeque::new(),
             totals,
             config,
         };

@@ -19,6 +19,17 @@ pub(super) struct Began {
     position: Zxid,
 }
 
+/// What one whole cycle covers.
+#[derive(Debug)]
+pub(super) struct Floor {
+    /// Where each ring would be read on from.
+    cursors: Vec<Cursor>,
+    /// Every partition's snapshot shows at least this.
+    least: Zxid,
+    /// The log's durable end when the cycle began.
+    lsn: u64,
+}
+
 /// A cycle over all partitions.
 #[derive(Debug)]
 pub(super) struct Running {
@@ -147,26 +158,33 @@ impl Server {
         self.cycle = Cycle::Idle;
     }
 
-    /// Every partition has a durable snapshot: what is below all of them may leave the rings, the
-    /// outboxes and the log.
+    /// Every partition has a durable snapshot: what is below the oldest that are kept may leave
+    /// the rings, the outboxes and the log. A server can start from any snapshot that is kept.
     fn trim(&mut self) -> Result<(), ServerError> {
         let Cycle::Running(running) = &mut self.cycle else { return Ok(()) };
         let global = running.began.iter().map(|b| b.global).min_by_key(|c| c.instance);
         let own = running.began.iter().map(|b| b.own);
         let cursors: Vec<Cursor> = global.into_iter().chain(own).collect();
         let least = running.began.iter().map(|b| b.position).min().unwrap_or_default();
-        for (ring, cursor) in self.rings.iter_mut().zip(&cursors) {
+        // What was decided when the cycle began is in the snapshots, unless a replica lagged.
+        if running.decided.iter().zip(&cursors).all(|(d, c)| *d <= c.instance) {
+            self.floors.push_back(Floor { cursors, least, lsn: running.lsn });
+        }
+        if self.floors.len() > self.config.snapshots_kept {
+            self.floors.pop_front();
+        }
+        let full = self.floors.len() == self.config.snapshots_kept;
+        let Some(floor) = self.floors.front().filter(|_| full) else {
+            self.cycle = Cycle::Idle;
+            return Ok(());
+        };
+        for (ring, cursor) in self.rings.iter_mut().zip(&floor.cursors) {
             ring.trim(cursor.instance, cursor.position)?;
         }
         for partition in &mut self.partitions {
-            partition.trim_outbox(least);
+            partition.trim_outbox(floor.least);
         }
-        // What was decided when the cycle began is in the snapshots, unless a replica lagged.
-        let covered = running.decided.iter().zip(&cursors).all(|(d, c)| *d <= c.instance);
-        if !covered {
-            self.cycle = Cycle::Idle;
-            return Ok(());
-        }
+        running.lsn = floor.lsn;
         running.step = Step::Checkpoint(self.next_token);
         self.batch.extend(self.rings.iter().flat_map(Ring::checkpoint_records));
         self.end_batch();

@@ -18,8 +18,8 @@ pub enum SnapshotError {
     /// The file is not what was written.
     #[error(
         "the snapshot is damaged: {} at offset {offset}: {flaw}. Check the disk. Then move the \
-         file away: the server starts from the snapshot before it as long as the log reaches \
-         back that far, and takes one from another server otherwise", file.display()
+         file away: the server starts from the snapshot before it, and the log reaches back to \
+         the oldest that is kept", file.display()
     )]
     Damaged {
         /// The snapshot.

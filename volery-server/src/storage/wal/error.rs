@@ -22,9 +22,8 @@ pub enum WalError {
     #[error(
         "the log is damaged: {} at offset {offset}: {flaw}. This is not the torn end that a crash \
          leaves, so the server does not start with what is left of it. Check the disk. Then \
-         restore the file from a copy, or move this server's whole data directory away and start \
-         it empty: it learns everything from the other servers (do this on one server at a time, \
-         never on a majority of them)", file.display()
+         restore the whole data directory from a backup: one server alone has nobody to learn \
+         from", file.display()
     )]
     Damaged {
         /// The segment.
@@ -36,9 +35,9 @@ pub enum WalError {
     },
     /// A segment between others, or the one that the last names as its successor, is not there.
     #[error(
-        "a segment of the log is missing: {} is needed ({} leads to it). Put it back, or move this \
-         server's whole data directory away and start it empty: it learns everything from the \
-         other servers (do this on one server at a time, never on a majority of them)",
+        "a segment of the log is missing: {} is needed ({} leads to it). Put it back, or \
+         restore the whole data directory from a backup: one server alone has nobody to learn \
+         from",
         expected.display(), after.display()
     )]
     MissingSegment {
