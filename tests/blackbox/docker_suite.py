@@ -208,7 +208,7 @@ def test_new_container_with_other_variables(containers: Containers) -> None:
     before = containers.container
     containers.up(
         ZOO_CFG_EXTRA="minSessionTimeout=3000 jute.maxbuffer=2000000",
-        ZOO_4LW_COMMANDS_WHITELIST="conf",  # without srvr the health check has another way
+        ZOO_4LW_COMMANDS_WHITELIST="conf",
     )
     assert containers.container != before, "the same container"
     containers.wait_healthy()
@@ -216,7 +216,7 @@ def test_new_container_with_other_variables(containers: Containers) -> None:
     conf = four_letter(containers.port, "conf").splitlines()
     for line in ("minSessionTimeout=3000", "jute.maxbuffer=2000000", "dataLogDir=/datalog"):
         assert line in conf, f"{line} is not in {conf}"
-    assert "not in the whitelist" in four_letter(containers.port, "srvr")
+    assert "not in the whitelist" in four_letter(containers.port, "mntr")
 
 
 def test_own_config_as_root(containers: Containers) -> None:

@@ -187,8 +187,8 @@ fn report_cut(cut: &Cut) {
     if cut.synced_record_may_be_lost {
         tracing::warn!(
             %file, offset, bytes, flaw = %cut.flaw,
-            "the log's last write is bad and may have been acknowledged; cutting it. This server \
-             votes again once it has learned from the others. If this repeats, check the disk"
+            "the log's end is torn: its last write is bad, may have been acknowledged, and is cut. \
+             If this repeats, check the disk"
         );
     } else {
         tracing::info!(
