@@ -157,7 +157,7 @@ pub const KEYS: &[Key] = &[
         "snapCount",
         Kind::Int { min: 0, max: TOP },
         Value("100000"),
-        "Commands between two snapshots; at least 2.",
+        "Commands between two snapshots, at least 2; a quarter of the znodes where that is more.",
     ),
     key(
         "preAllocSize",

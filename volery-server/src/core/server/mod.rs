@@ -48,7 +48,7 @@ pub struct ServerConfig {
     pub window: usize,
     /// Spreads hash tables; no replicated state depends on it.
     pub hash_seed: u64,
-    /// Commands after which a partition's snapshot is due.
+    /// Commands after which snapshots are due; more where there are very many znodes.
     pub snapshot_every: u64,
     /// Snapshots of each partition that the storage keeps: the log reaches back to the oldest.
     pub snapshots_kept: usize,

@@ -5,9 +5,12 @@ use bytes::Bytes;
 use volery_proto::ids::{Instance, PartitionId, Zxid};
 
 use super::{Effect, Server, ServerError};
+use crate::core::executor::Partition;
 use crate::core::merge::Cursor;
 use crate::core::ring::Ring;
 
+/// Znodes that a snapshot may write for each command since the one before.
+const ZNODES_A_COMMAND: u64 = 4;
 /// Znodes of one slice: some tens of microseconds.
 const SLICE_NODES: usize = 256;
 
@@ -63,8 +66,12 @@ impl Server {
     #[must_use]
     pub fn snapshot_due(&self) -> bool {
         match &self.cycle {
+            // A snapshot costs as much as there are znodes, a replay as there are commands: with
+            // many znodes snapshots are rarer, or a busy server would write little else.
             Cycle::Idle => {
-                self.partitions.iter().any(|p| p.since_snapshot() >= self.config.snapshot_every)
+                let commands: u64 = self.partitions.iter().map(Partition::since_snapshot).sum();
+                let znodes: usize = self.partitions.iter().map(|p| p.tree().node_count()).sum();
+                commands >= self.config.snapshot_every.max(znodes as u64 / ZNODES_A_COMMAND)
             }
             Cycle::Running(running) => match running.step {
                 Step::Next | Step::Slices => true,
