@@ -312,6 +312,9 @@ impl Server {
             totals,
             config,
         };
+        if server.config.front_end.flags.skip_acl {
+            server.partitions.iter_mut().for_each(Partition::skip_acl);
+        }
         server.replay(now)?;
         Ok(server)
     }
