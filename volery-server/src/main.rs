@@ -7,6 +7,9 @@ use clap::Parser;
 use volery_server::config::{self, Flags};
 use volery_server::{node, telemetry};
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// A coordination service that speaks ZooKeeper's protocol over a partitioned tree.
 ///
 /// Examples:
