@@ -128,6 +128,12 @@ pub(super) fn write_zeros(file: &File, path: &Path, from: u64, to: u64) -> Resul
     Ok(())
 }
 
+/// Tells the system that what is synced of a file will not be read soon: the log and snapshots of
+/// a busy server would otherwise push everything else out of the page cache. Only advice.
+pub(super) fn forget_cached(file: &File) {
+    let _ = rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::DontNeed);
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a failed setup is a failed test")]

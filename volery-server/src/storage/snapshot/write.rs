@@ -65,6 +65,7 @@ impl SnapshotWriter {
         if self.unsynced_bytes >= SYNC_EVERY_BYTES {
             self.file.flush().map_err(failed("write", &self.temp))?;
             self.file.get_ref().sync_data().map_err(failed("sync", &self.temp))?;
+            disk::forget_cached(self.file.get_ref());
             self.unsynced_bytes = 0;
         }
         Ok(())
@@ -76,6 +77,7 @@ impl SnapshotWriter {
         self.put(&footer)?;
         self.file.flush().map_err(failed("write", &self.temp))?;
         self.file.get_ref().sync_all().map_err(failed("sync", &self.temp))?;
+        disk::forget_cached(self.file.get_ref());
         let path = self.dir.join(file_name(self.partition, self.zxid));
         fs::rename(&self.temp, &path).map_err(failed("rename", &self.temp))?;
         self.finished = true;

@@ -13,8 +13,8 @@ use crate::storage::disk;
 /// What the thread is asked to do.
 #[derive(Debug)]
 pub(super) enum Job {
-    /// Create the segment that starts here.
-    Prepare { first_lsn: u64 },
+    /// Create the segment that starts here; `full` is done with, and is read at a start only.
+    Prepare { first_lsn: u64, full: Option<Segment> },
     /// Remove the segments whose records are all below.
     Purge { below: u64 },
 }
@@ -64,7 +64,8 @@ impl Files {
     pub(super) fn run(self, jobs: Receiver<Job>) {
         for job in jobs {
             match job {
-                Job::Prepare { first_lsn } => {
+                Job::Prepare { first_lsn, full } => {
+                    full.iter().for_each(Segment::forget_cached);
                     let bytes = self.segment_bytes;
                     let result = Segment::create(&self.dir, first_lsn, self.identity, bytes);
                     if let Err(error) = &result {

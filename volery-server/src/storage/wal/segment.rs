@@ -7,7 +7,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use super::format::{self, HEADER_BYTES};
-use crate::storage::disk::{DiskError, failed, sync_dir, write_zeros};
+use crate::storage::disk::{self, DiskError, failed, sync_dir, write_zeros};
 
 /// Files grow and are placed in units of this.
 pub(super) const BLOCK_BYTES: u64 = 4096;
@@ -121,6 +121,11 @@ impl Segment {
         self.file.write_all_at(bytes, self.offset).map_err(failed("write", &self.path))?;
         self.offset += bytes.len() as u64;
         Ok(())
+    }
+
+    /// Of a synced segment that is not written any more.
+    pub(super) fn forget_cached(&self) {
+        disk::forget_cached(&self.file);
     }
 
     pub(super) fn sync(&self) -> Result<(), DiskError> {

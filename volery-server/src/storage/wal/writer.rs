@@ -207,7 +207,7 @@ pub(super) fn start(
         #[cfg(test)]
         faults: options.faults,
     };
-    writer.prepare_next()?;
+    writer.prepare_next(None)?;
     let spawn = |name: &str, body: Box<dyn FnOnce() + Send>| {
         Builder::new().name(name.to_owned()).spawn(body).map_err(WalError::Thread)
     };
@@ -305,12 +305,12 @@ impl Writer {
             next.grow(room.next_multiple_of(BLOCK_BYTES))?;
         }
         self.segments.push(next.first_lsn);
-        self.active = next;
-        self.prepare_next()
+        let full = std::mem::replace(&mut self.active, next);
+        self.prepare_next(Some(full))
     }
 
-    fn prepare_next(&self) -> Result<(), WalError> {
-        let job = Job::Prepare { first_lsn: self.active.following() };
+    fn prepare_next(&self, full: Option<Segment>) -> Result<(), WalError> {
+        let job = Job::Prepare { first_lsn: self.active.following(), full };
         self.jobs.send(job).map_err(|_| WalError::FilesThreadGone)
     }
 
@@ -320,7 +320,7 @@ impl Writer {
         match self.prepared.recv() {
             Ok(Ok(segment)) => Ok(segment),
             Ok(Err(_)) => {
-                self.prepare_next()?;
+                self.prepare_next(None)?;
                 self.prepared.recv().map_err(|_| WalError::FilesThreadGone)?
             }
             Err(_) => Err(WalError::FilesThreadGone),
