@@ -2,8 +2,11 @@
 //! It changes nothing but a torn tail. Called by the node at the start.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use prost::Message;
 use volery_proto::ids::{PartitionId, RingId};
 use volery_proto::wire;
@@ -39,7 +42,7 @@ impl From<executor::SnapshotError> for RecoverError {
     }
 }
 
-/// Loads the newest snapshot of every partition.
+/// Loads the newest snapshot of every partition, several at a time.
 pub(super) fn load_partitions(
     dir: &DataDir,
     map: &Arc<PartitionMap>,
@@ -48,7 +51,22 @@ pub(super) fn load_partitions(
 ) -> Result<Vec<Partition>, RecoverError> {
     let snapshots = dir.snapshot_dir();
     snapshot::remove_unfinished(&snapshots)?;
-    map.partitions().map(|id| load_partition(&snapshots, id, map, hash_seed, clock)).collect()
+    // Partitions need nothing of each other: each thread takes the next one.
+    let loaded: Vec<_> = map.partitions().map(|id| (id, Mutex::new(None))).collect();
+    let next = AtomicUsize::new(0);
+    let work = || {
+        while let Some((id, place)) = loaded.get(next.fetch_add(1, Ordering::Relaxed)) {
+            *place.lock() = Some(load_partition(&snapshots, *id, map, hash_seed, clock));
+        }
+    };
+    let threads = thread::available_parallelism().map_or(1, usize::from).min(loaded.len());
+    thread::scope(|scope| {
+        for _ in 1..threads {
+            scope.spawn(work);
+        }
+        work();
+    });
+    loaded.into_iter().filter_map(|(_, place)| place.into_inner()).collect()
 }
 
 fn load_partition(

@@ -9,7 +9,7 @@ use volery_proto::path;
 use volery_proto::zk::Acl;
 
 use super::arena::NONE;
-use super::node::{ENTRY, Extra, NAME_MAX, Node, OWNED};
+use super::node::{ENTRY, Extra, NAME_MAX, OWNED};
 use super::{Tree, TreeError, world};
 use crate::core::types::{Change, Moment, Part};
 
@@ -75,19 +75,19 @@ impl Tree {
         }
         let data = new.data.filter(|_| part.node);
         let flag = if part.node { OWNED } else { ENTRY };
-        let mut node = Node::new(name.as_bytes(), flag, data, parent);
+        let slot = self.link(flag, parent, name, data)?;
         if part.node {
+            let node = &mut self.nodes[slot];
             node.czxid = at.zxid.0;
             node.mzxid = at.zxid.0;
             node.ctime_ms = at.time_ms;
             node.mtime_ms = at.time_ms;
             node.acl = self.acls.acquire(new.acl);
             self.node_count += 1;
-            self.data_size += path.len() + node.data_len();
+            self.data_size += path.len() + data.map_or(0, <[u8]>::len);
         } else {
             self.entry_count += 1;
         }
-        let slot = self.link(node)?;
         self.nodes[slot].owner = self.owners.attach(new.owner, slot, part.node);
         self.schedule(slot);
         if part.entry {
@@ -113,7 +113,7 @@ impl Tree {
                 None if name.is_empty() || name.len() > NAME_MAX => {
                     return Err("the name of an ancestor is empty or too long");
                 }
-                None => self.link(Node::new(name.as_bytes(), 0, None, at))?,
+                None => self.link(0, at, name, None)?,
             };
         }
         match self.nodes[at].has(OWNED) {
@@ -158,9 +158,11 @@ impl Tree {
         let slot = self.find_owned(path).ok_or("its data is set, but it is not there")?;
         self.before_change(slot);
         self.unschedule(slot);
+        self.data_size -= self.nodes[slot].data_len();
+        if !self.nodes.set_data(slot, data) {
+            return Err(FULL);
+        }
         let node = &mut self.nodes[slot];
-        self.data_size -= node.data_len();
-        node.set_data(data);
         self.data_size += node.data_len();
         // As ZooKeeper 3.10: -1 is what "any version" is called, so the count steps over it.
         node.version = match node.version.wrapping_add(1) {
@@ -185,15 +187,15 @@ impl Tree {
         Ok(())
     }
 
-    /// Puts a node into the arena and into the children of its parent.
-    fn link(&mut self, node: Node) -> Done<u32> {
-        let (parent, hash) = (node.parent, self.hash(node.name()));
+    /// Puts a new node into the arena and into the children of its parent.
+    fn link(&mut self, flags: u32, parent: u32, name: &str, data: Option<&[u8]>) -> Done<u32> {
+        let hash = self.hash(name.as_bytes());
         let extra = self.extra_number(parent)?;
-        let slot = self.nodes.insert(node).ok_or(FULL)?;
+        let slot = self.nodes.insert(flags, parent, name.as_bytes(), data).ok_or(FULL)?;
         self.after_insert(slot);
         let (nodes, seed) = (&self.nodes, self.hash_seed);
         let children = &mut self.extras[extra].children;
-        children.insert(hash, slot, |slot| super::name_hash(&nodes[slot], seed));
+        children.insert(hash, slot, |slot| nodes.name_hash(slot, seed));
         Ok(slot)
     }
 
@@ -202,11 +204,11 @@ impl Tree {
         self.before_change(slot);
         self.unschedule(slot);
         let parent = self.nodes[slot].parent;
-        let hash = self.hash(self.nodes[slot].name());
+        let hash = self.nodes.name_hash(slot, self.hash_seed);
         let extra = self.extra_number(parent)?;
         let (nodes, seed) = (&self.nodes, self.hash_seed);
         let children = &mut self.extras[extra].children;
-        children.remove(hash, slot, |slot| super::name_hash(&nodes[slot], seed));
+        children.remove(hash, slot, |slot| nodes.name_hash(slot, seed));
         let Some(node) = self.nodes.remove(slot) else { return Err("its slot is empty") };
         self.extras.remove(node.extra);
         self.owners.detach(node.owner, slot, node.has(OWNED));

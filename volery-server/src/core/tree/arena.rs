@@ -8,7 +8,7 @@ use std::ops::{Index, IndexMut};
 /// A slot number that names nothing.
 pub(super) const NONE: u32 = u32::MAX;
 
-const PAGE_BITS: u32 = 10;
+const PAGE_BITS: u32 = 8;
 const PAGE: u32 = 1 << PAGE_BITS;
 /// The last page is left out, so that `NONE` never names a cell.
 const PAGES_MAX: u32 = (NONE >> PAGE_BITS) - 1;

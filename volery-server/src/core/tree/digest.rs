@@ -13,10 +13,10 @@ impl Tree {
     pub fn digest(&self) -> u64 {
         let mut words = Vec::new();
         let mut sum = 0u64;
-        for (slot, node) in self.nodes.iter().filter(|(_, node)| node.has(OWNED | ENTRY)) {
+        for (slot, _) in self.nodes.iter().filter(|(_, node)| node.has(OWNED | ENTRY)) {
             words.clear();
             self.describe(slot, &mut words);
-            words.extend_from_slice(node.data().unwrap_or_default());
+            words.extend_from_slice(self.nodes.data(slot).unwrap_or_default());
             sum = sum.wrapping_add(xxh3_64(&words));
         }
         sum
@@ -53,7 +53,7 @@ impl Tree {
             text(&entry.id.scheme, out);
             text(&entry.id.id, out);
         }
-        out.push(u8::from(node.data().is_some()));
+        out.push(u8::from(self.nodes.data(slot).is_some()));
     }
 }
 

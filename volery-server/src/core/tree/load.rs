@@ -8,10 +8,10 @@ use std::sync::Arc;
 use hashbrown::HashTable;
 use volery_proto::zk::{Acl, Id};
 
+use super::Tree;
 use super::arena::NONE;
 use super::node::{ENTRY, Extra, NAME_MAX, Node, OWNED};
 use super::snapshot::{MAGIC, has, tag};
-use super::{Tree, name_hash};
 
 /// Why a snapshot of a tree was refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -163,8 +163,9 @@ impl Loader {
         let fields = Fields::read(bits, input)?;
         let data = if is(has::DATA) { Some(input.bytes()?) } else { None };
         let flag = if is(has::OWNED) { OWNED } else { 0 } | if is(has::ENTRY) { ENTRY } else { 0 };
-        let mut node = Node::new(name.as_bytes(), flag, data, parent);
-        fields.fill(&mut node);
+        let slot = self.tree.nodes.insert(flag, parent, name.as_bytes(), data).ok_or(FULL)?;
+        let node = &mut self.tree.nodes[slot];
+        fields.fill(node);
         if is(has::OWNED) {
             node.acl =
                 *self.acls.get(&fields.acl).ok_or("a node names an ACL that is not there")?;
@@ -176,7 +177,6 @@ impl Loader {
         if let Some(extra) = fields.extra {
             node.extra = self.tree.extras.insert(extra).ok_or(FULL)?;
         }
-        let slot = self.tree.nodes.insert(node).ok_or(FULL)?;
         self.tree.nodes[slot].owner = self.tree.owners.attach(raw_owner, slot, is(has::OWNED));
         self.tree.schedule(slot);
         if is_root {
@@ -240,9 +240,9 @@ impl Tree {
         if node.is_connector() && counts.get(slot as usize) == Some(&0) {
             return Err("a connector leads nowhere");
         }
-        let hash = name_hash(node, self.hash_seed);
+        let hash = self.nodes.name_hash(slot, self.hash_seed);
         let (nodes, seed) = (&self.nodes, self.hash_seed);
-        let hasher = |slot: u32| name_hash(&nodes[slot], seed);
+        let hasher = |slot: u32| nodes.name_hash(slot, seed);
         let number = match nodes[parent].extra {
             NONE => {
                 let new = Extra { pzxid: nodes[parent].czxid, ..Extra::default() };
@@ -254,7 +254,7 @@ impl Tree {
         if children.is_empty() {
             children.reserve(counts.get(parent as usize).map_or(0, |n| *n as usize), hasher);
         }
-        if children.find(hash, |other| nodes[other].name() == nodes[slot].name()).is_some() {
+        if children.find(hash, |other| nodes.name(other) == nodes.name(slot)).is_some() {
             return Err("two children have one name");
         }
         children.insert(hash, slot, hasher);
@@ -275,7 +275,7 @@ impl Tree {
             }
             let Some(extra) = self.extra(slot) else { continue };
             for child in extra.children.iter() {
-                open.push((child, path_len + 1 + self.nodes[child].name().len()));
+                open.push((child, path_len + 1 + self.nodes[child].name_len()));
             }
         }
         self.data_size = size;

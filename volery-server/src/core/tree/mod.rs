@@ -15,8 +15,10 @@ mod children;
 mod digest;
 mod load;
 mod node;
+mod nodes;
 mod owners;
 mod reaper;
+mod slab;
 mod snapshot;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)] // A test fails by its panic.
@@ -36,7 +38,8 @@ pub use self::view::NodeRef;
 
 use self::acl_table::AclTable;
 use self::arena::{Arena, NONE};
-use self::node::{Extra, Node, OWNED};
+use self::node::{Extra, OWNED};
+use self::nodes::Nodes;
 use self::owners::Owners;
 use self::reaper::TtlEnds;
 use self::snapshot::Snapshot;
@@ -56,7 +59,7 @@ pub struct TreeError {
 /// The znodes of one partition.
 #[derive(Debug)]
 pub struct Tree {
-    nodes: Arena<Node>,
+    nodes: Nodes,
     extras: Arena<Extra>,
     acls: AclTable,
     owners: Owners,
@@ -77,13 +80,12 @@ impl Tree {
     #[must_use]
     pub fn new(owns_root: bool, hash_seed: u64) -> Tree {
         let mut tree = Tree::without_root(hash_seed);
-        let root = Node::new(b"", if owns_root { OWNED } else { 0 }, None, NONE);
-        if let Some(slot) = tree.nodes.insert(root) {
+        let (flags, data) = if owns_root { (OWNED, Some(&b""[..])) } else { (0, None) };
+        if let Some(slot) = tree.nodes.insert(flags, NONE, b"", data) {
             tree.root = slot;
         }
         if owns_root {
             tree.nodes[tree.root].acl = tree.acls.acquire(&world(perms::ALL));
-            tree.nodes[tree.root].set_data(Some(b""));
             tree.node_count = 1;
             tree.data_size = 1;
         }
@@ -92,7 +94,7 @@ impl Tree {
 
     fn without_root(hash_seed: u64) -> Tree {
         Tree {
-            nodes: Arena::new(),
+            nodes: Nodes::new(),
             extras: Arena::new(),
             acls: AclTable::new(hash_seed),
             owners: Owners::default(),
@@ -138,7 +140,7 @@ impl Tree {
     fn child(&self, slot: u32, name: &str) -> Option<u32> {
         let extra = self.extras.get(self.nodes[slot].extra)?;
         let hash = self.hash(name.as_bytes());
-        extra.children.find(hash, |child| self.nodes[child].name() == name.as_bytes())
+        extra.children.find(hash, |child| self.nodes.name(child) == name.as_bytes())
     }
 
     fn hash(&self, name: &[u8]) -> u64 {
@@ -153,7 +155,7 @@ impl Tree {
         let mut names = Vec::new();
         let mut at = slot;
         while at != self.root {
-            names.push(self.nodes[at].name_str());
+            names.push(self.nodes.name_str(at));
             at = self.nodes[at].parent;
         }
         if names.is_empty() {
@@ -272,10 +274,6 @@ impl Tree {
     pub fn data_size(&self) -> usize {
         self.data_size
     }
-}
-
-fn name_hash(node: &Node, seed: u64) -> u64 {
-    xxh3_64_with_seed(node.name(), seed)
 }
 
 fn world(perms: i32) -> Arc<[Acl]> {

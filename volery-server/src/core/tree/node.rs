@@ -1,9 +1,10 @@
-//! One znode in memory: 72 bytes inline, one allocation for name and data, and an extra record
+//! One znode in memory: 64 bytes inline, a piece of the slab for name and data, an extra record
 //! for the few that have (had) children or a setACL. Never links to other nodes but its parent.
 //! Used by every part of the tree.
 
 use super::arena::{Cell, NONE};
 use super::children::Children;
+use super::slab::Piece;
 
 /// Longest name in bytes; above any frame (`MAX_FRAME_CEILING`), so no client can reach it.
 pub(super) const NAME_MAX: usize = (1 << NAME_BITS) - 1;
@@ -26,7 +27,7 @@ pub(super) struct Node {
     pub(super) ctime_ms: i64,
     pub(super) mtime_ms: i64,
     /// The name, then the data.
-    bytes: Box<[u8]>,
+    bytes: Piece,
     /// Length of the name, and the flags.
     head: u32,
     pub(super) version: i32,
@@ -52,26 +53,33 @@ pub(super) struct Extra {
     pub(super) children: Children,
 }
 
-const _: () = assert!(size_of::<Cell<Node>>() == 72);
+const _: () = assert!(size_of::<Cell<Node>>() == 64);
 const _: () = assert!(size_of::<Cell<Extra>>() <= 72);
 
 impl Node {
-    /// A node with this name (at most `NAME_MAX` bytes), flags and data, everything else zero.
-    pub(super) fn new(name: &[u8], flags: u32, data: Option<&[u8]>, parent: u32) -> Node {
-        let flags = if data.is_none() { flags | NULL } else { flags & !NULL };
-        Node {
+    /// A node with these flags, its name and data in `bytes`, everything else zero.
+    pub(super) fn new(flags: u32, parent: u32, bytes: Piece, name_len: usize, null: bool) -> Node {
+        let mut node = Node {
             czxid: 0,
             mzxid: 0,
             ctime_ms: 0,
             mtime_ms: 0,
-            bytes: joined(name, data.unwrap_or_default()),
-            head: flags | name.len() as u32,
+            bytes,
+            head: flags,
             version: 0,
             acl: NONE,
             owner: 0,
             parent,
             extra: NONE,
-        }
+        };
+        node.set_bytes(bytes, name_len, null);
+        node
+    }
+
+    pub(super) fn set_bytes(&mut self, bytes: Piece, name_len: usize, null: bool) {
+        let flags = self.head & !(NAME_MASK | NULL);
+        self.bytes = bytes;
+        self.head = flags | name_len as u32 & NAME_MASK | if null { NULL } else { 0 };
     }
 
     pub(super) fn has(&self, flags: u32) -> bool {
@@ -83,38 +91,15 @@ impl Node {
         !self.has(OWNED | ENTRY)
     }
 
-    pub(super) fn name(&self) -> &[u8] {
-        &self.bytes[..(self.head & NAME_MASK) as usize]
+    pub(super) fn piece(&self) -> Piece {
+        self.bytes
     }
 
-    /// The name is UTF-8: it came from a path, or the loader has checked it.
-    pub(super) fn name_str(&self) -> &str {
-        str::from_utf8(self.name()).unwrap_or_default()
-    }
-
-    pub(super) fn data(&self) -> Option<&[u8]> {
-        if self.has(NULL) { None } else { Some(&self.bytes[(self.head & NAME_MASK) as usize..]) }
+    pub(super) fn name_len(&self) -> usize {
+        (self.head & NAME_MASK) as usize
     }
 
     pub(super) fn data_len(&self) -> usize {
-        self.bytes.len() - (self.head & NAME_MASK) as usize
+        self.bytes.len() - self.name_len()
     }
-
-    pub(super) fn set_data(&mut self, data: Option<&[u8]>) {
-        let bytes = data.unwrap_or_default();
-        let name_len = (self.head & NAME_MASK) as usize;
-        if self.bytes.len() == name_len + bytes.len() {
-            self.bytes[name_len..].copy_from_slice(bytes);
-        } else {
-            self.bytes = joined(&self.bytes[..name_len], bytes);
-        }
-        self.head = if data.is_none() { self.head | NULL } else { self.head & !NULL };
-    }
-}
-
-fn joined(name: &[u8], data: &[u8]) -> Box<[u8]> {
-    let mut bytes = Vec::with_capacity(name.len() + data.len());
-    bytes.extend_from_slice(name);
-    bytes.extend_from_slice(data);
-    bytes.into_boxed_slice()
 }

@@ -178,7 +178,7 @@ impl Tree {
         out.extend_from_slice(&[tag::NODE, bits]);
         put_u32(out, slot);
         put_u32(out, node.parent);
-        put_bytes(out, node.name());
+        put_bytes(out, self.nodes.name(slot));
         if raw_owner != 0 {
             put_u64(out, raw_owner as u64);
         }
@@ -199,7 +199,7 @@ impl Tree {
             put_u32(out, extra.aversion as u32);
         }
         if bits & has::DATA != 0 {
-            put_bytes(out, node.data().unwrap_or_default());
+            put_bytes(out, self.nodes.data(slot).unwrap_or_default());
         }
     }
 }

@@ -15,13 +15,14 @@ use crate::core::types::NodeInfo;
 #[derive(Clone, Copy, Debug)]
 pub struct NodeRef<'a> {
     tree: &'a Tree,
+    slot: u32,
     node: &'a Node,
     extra: Option<&'a Extra>,
 }
 
 impl<'a> NodeRef<'a> {
     pub(super) fn new(tree: &'a Tree, slot: u32) -> NodeRef<'a> {
-        NodeRef { tree, node: &tree.nodes[slot], extra: tree.extra(slot) }
+        NodeRef { tree, slot, node: &tree.nodes[slot], extra: tree.extra(slot) }
     }
 
     /// All but the data and the children's names.
@@ -52,7 +53,7 @@ impl<'a> NodeRef<'a> {
     /// Null and empty differ.
     #[must_use]
     pub fn data(&self) -> Option<&'a [u8]> {
-        self.node.data()
+        self.tree.nodes.data(self.slot)
     }
 
     /// Its ACL, expanded.
@@ -73,7 +74,7 @@ impl<'a> NodeRef<'a> {
     pub fn children(&self) -> impl Iterator<Item = &'a str> + use<'a> {
         let tree = self.tree;
         let slots = self.extra.into_iter().flat_map(|extra| extra.children.iter());
-        slots.map(move |slot| tree.nodes[slot].name_str())
+        slots.map(move |slot| tree.nodes.name_str(slot))
     }
 
     /// How many children it has, those owned elsewhere included.

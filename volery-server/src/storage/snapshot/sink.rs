@@ -37,7 +37,7 @@ pub struct SinkOptions {
 impl SinkOptions {
     /// The defaults.
     pub fn new(dir: PathBuf) -> Self {
-        Self { dir, retain: 3, queue_bytes_max: 8 << 20 }
+        Self { dir, retain: 3, queue_bytes_max: 2 << 20 }
     }
 }
 
