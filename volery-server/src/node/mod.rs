@@ -10,6 +10,9 @@ mod recover;
 mod start;
 mod status;
 
+#[cfg(test)]
+mod tests;
+
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::Duration;
