@@ -9,7 +9,13 @@ use std::path::Path;
 use std::process::{Child, ChildStderr, Command, Stdio};
 use std::time::Duration;
 
+use bytes::Bytes;
 use rustix::process::{Pid, Signal, kill_process};
+use volery_proto::jute::{Jute as _, Reader, Writer};
+use volery_proto::zk::{
+    Acl, AddWatchRequest, AuthPacket, ConnectRequest, CreateRequest, Id, PathRequest, ReplyHeader,
+    Request, RequestHeader, SetDataRequest, perms,
+};
 
 /// For one read of a socket: only a server that hangs lets it pass.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -91,6 +97,64 @@ fn exchange(port: u16, request: &[u8]) -> String {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).expect("it answers and closes in order");
     answer
+}
+
+/// A client of the wire protocol.
+struct Client(TcpStream);
+
+impl Client {
+    /// Opens a session.
+    fn connect(port: u16) -> Client {
+        let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).expect("it listens");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a time-out");
+        let mut client = Client(stream);
+        let handshake = ConnectRequest {
+            timeout_ms: 10_000,
+            password: Some(Bytes::from_static(&[0; 16])),
+            ..ConnectRequest::default()
+        };
+        let mut w = Writer::new();
+        w.frame(|w| handshake.write(w));
+        client.0.write_all(&w.finish()).expect("it reads");
+        client.frame();
+        client
+    }
+
+    fn frame(&mut self) -> Bytes {
+        let mut length = [0; 4];
+        self.0.read_exact(&mut length).expect("it answers");
+        let mut frame = vec![0; u32::from_be_bytes(length) as usize];
+        self.0.read_exact(&mut frame).expect("a whole frame");
+        frame.into()
+    }
+
+    /// Sends requests in one piece; their xids are 1, 2, ….
+    fn send(&mut self, requests: &[Request]) {
+        let mut w = Writer::new();
+        for (xid, request) in (1..).zip(requests) {
+            w.frame(|w| {
+                RequestHeader { xid, opcode: request.opcode() as i32 }.write(w);
+                request.write_body(w);
+            });
+        }
+        self.0.write_all(&w.finish()).expect("it reads");
+    }
+
+    /// The next reply or event: its xid and error.
+    fn next(&mut self) -> (i32, i32) {
+        let header = ReplyHeader::read(&mut Reader::new(self.frame())).expect("a header");
+        (header.xid, header.err)
+    }
+
+    /// One request, which succeeds, and is answered before anything else is told.
+    fn call(&mut self, request: Request) {
+        self.send(&[request]);
+        assert_eq!(self.next(), (1, 0));
+    }
+}
+
+fn sync(path: &str) -> Request {
+    Request::Sync(PathRequest { path: path.into() })
 }
 
 fn value<'a>(mntr: &'a str, key: &str) -> &'a str {
@@ -179,4 +243,29 @@ fn a_wrong_configuration_is_exit_code_2() {
     let output = command(dir.path(), "tickTime=x").output().expect("the binary runs");
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&output.stderr).starts_with("volery-server: "));
+}
+
+/// Goal: with skipACL events go to whoever watches, as data does; without it they are filtered.
+#[test]
+fn skip_acl_holds_for_events_too() {
+    for (skip, told) in [("no", false), ("yes", true)] {
+        let dir = tempfile::tempdir().expect("a directory");
+        let settings = format!("metricsProvider.httpPort=0\nskipACL={skip}");
+        let server = Server::start(dir.path(), &settings);
+        let [mut owner, mut other] = [(); 2].map(|()| Client::connect(server.port));
+        let auth = Some(Bytes::from_static(b"owner:secret"));
+        let (path, scheme) = ("/private", "digest".into());
+        owner.call(Request::Auth(AuthPacket { auth_type: 0, scheme, auth }));
+        let acl = Acl { perms: perms::ALL, id: Id { scheme: "auth".into(), id: "".into() } };
+        let (data, acl) = (None, vec![acl]);
+        owner.call(Request::Create(CreateRequest { path: path.into(), data, acl, flags: 0 }));
+        other.call(Request::AddWatch(AddWatchRequest { path: path.into(), mode: 0 }));
+        let data = Some(Bytes::from_static(b"new"));
+        owner.call(Request::SetData(SetDataRequest { path: path.into(), data, version: -1 }));
+        // What the change leads to comes before the barrier's reply.
+        other.send(&[sync(path)]);
+        let xid = if told { -1 } else { 1 };
+        assert_eq!(other.next(), (xid, 0), "skipACL={skip}");
+        server.stop();
+    }
 }
