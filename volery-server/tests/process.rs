@@ -269,3 +269,25 @@ fn skip_acl_holds_for_events_too() {
         server.stop();
     }
 }
+
+/// Goal: clients that all send far more than `globalOutstandingLimit` allows at once are slowed,
+/// and every one of them gets every answer, in order.
+#[test]
+fn a_crowd_of_requests_is_answered_all_the_same() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let settings = "metricsProvider.httpPort=0\nglobalOutstandingLimit=1";
+    let server = Server::start(dir.path(), settings);
+    let mut clients: Vec<_> = (0..8).map(|_| Client::connect(server.port)).collect();
+    let requests: Vec<Request> =
+        (0..200).map(|n| if n % 8 == 0 { sync("/") } else { Request::Ping }).collect();
+    for client in &mut clients {
+        client.send(&requests);
+        client.send(&requests);
+    }
+    for client in &mut clients {
+        for xid in (1..=200).chain(1..=200) {
+            assert_eq!(client.next(), (xid, 0));
+        }
+    }
+    server.stop();
+}

@@ -14,6 +14,7 @@ use tokio_util::task::TaskTracker;
 
 use super::Core;
 use super::connection::Connection;
+use super::outstanding::Crowd;
 use crate::core::types::ConnId;
 
 /// Limits of one connection.
@@ -36,6 +37,8 @@ pub struct ListenerOptions {
     pub max_per_address: u32,
     /// Connections altogether; 0 is any number.
     pub max_connections: u32,
+    /// Requests of all connections; above it, those that wait for an answer are not read.
+    pub max_outstanding: usize,
     /// TCP keep-alive.
     pub keep_alive: bool,
     /// Limits of each.
@@ -145,6 +148,7 @@ impl Listener {
     /// Accepts until it is told to stop.
     pub async fn run<C: Core>(self, core: Arc<C>, stop: CancellationToken, tasks: TaskTracker) {
         let counts = Arc::new(Counts::default());
+        let crowd = Arc::new(Crowd::new(self.options.max_outstanding));
         let numbers = AtomicU64::new(1);
         loop {
             let accepted = tokio::select! {
@@ -160,8 +164,9 @@ impl Listener {
                     };
                     self.prepare(&socket);
                     let conn = ConnId(numbers.fetch_add(1, Ordering::Relaxed));
-                    let connection =
-                        Connection::new(conn, socket, core.clone(), self.options.limits);
+                    let (core, crowd) = (core.clone(), crowd.clone());
+                    let limits = self.options.limits;
+                    let connection = Connection::new(conn, socket, core, crowd, limits);
                     tasks.spawn(async move {
                         connection.run().await;
                         drop(counted);

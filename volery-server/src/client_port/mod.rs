@@ -4,6 +4,7 @@
 mod connection;
 mod counts;
 mod listener;
+mod outstanding;
 
 pub use connection::{ClientHandle, Outgoing};
 pub use counts::{Count, PortCounts};
