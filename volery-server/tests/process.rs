@@ -7,7 +7,7 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, ChildStderr, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use rustix::process::{Pid, Signal, kill_process};
@@ -289,5 +289,32 @@ fn a_crowd_of_requests_is_answered_all_the_same() {
             assert_eq!(client.next(), (xid, 0));
         }
     }
+    server.stop();
+}
+
+/// Goal: however many connections are refused, the log has a line about it once a second, and
+/// the lines leave nobody out of the count.
+#[test]
+fn refused_connections_do_not_flood_the_log() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut server = Server::start(dir.path(), "metricsProvider.httpPort=0\nmaxClientCnxns=1");
+    let begun = Instant::now();
+    let _served = Client::connect(server.port);
+    for _ in 0..50 {
+        // Refused by a reset or by the end, whichever comes first.
+        let mut refused = TcpStream::connect((Ipv4Addr::LOCALHOST, server.port)).expect("accepted");
+        let _ = refused.read(&mut [0]);
+    }
+    let (mut lines, mut told) = (0, 0);
+    while told < 50 {
+        let line = server.wait_for("too many connections");
+        lines += 1;
+        told += u64::from(line.contains("limit=\"maxClientCnxns\""));
+        let left_out = line.split_once("left_out=").expect("a count").1;
+        let digits = left_out.split(|c: char| !c.is_ascii_digit()).next().expect("a number");
+        told += digits.parse::<u64>().expect("a number");
+    }
+    assert_eq!(told, 50);
+    assert!(lines <= 2 + begun.elapsed().as_secs(), "{lines} lines");
     server.stop();
 }
