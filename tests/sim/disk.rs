@@ -29,16 +29,14 @@ pub(crate) struct Disk {
     pub(crate) ledger: Ledger,
     growing: BTreeMap<PartitionId, Snapshot>,
     finished: BTreeMap<PartitionId, Snapshot>,
-    pub(crate) snapshots: BTreeMap<PartitionId, Snapshot>,
-    /// Those of the last complete cycle: a crash in the middle of one leaves a mixture of these
-    /// and newer ones. Older ones may lack what outboxes have forgotten.
-    pub(crate) older: BTreeMap<PartitionId, Snapshot>,
-    partitions: u16,
+    /// Of each partition as many as the storage keeps, oldest first; never an empty list.
+    kept: BTreeMap<PartitionId, VecDeque<Snapshot>>,
+    snapshots_kept: usize,
 }
 
 impl Disk {
-    pub(crate) fn new(partitions: u16) -> Disk {
-        Disk { partitions, ..Disk::default() }
+    pub(crate) fn new(snapshots_kept: usize) -> Disk {
+        Disk { snapshots_kept, ..Disk::default() }
     }
 
     pub(crate) fn append(&mut self, token: u64, records: Vec<Bytes>) {
@@ -139,10 +137,25 @@ impl Disk {
     }
 
     fn install(&mut self, partition: PartitionId, snapshot: Snapshot) {
-        self.snapshots.insert(partition, snapshot);
-        if partition == PartitionId(self.partitions) {
-            self.older = self.snapshots.clone();
+        let kept = self.kept.entry(partition).or_default();
+        kept.push_back(snapshot);
+        if kept.len() > self.snapshots_kept {
+            kept.pop_front();
         }
+    }
+
+    /// The snapshots that a start finds if of each partition so many of the newest are taken
+    /// away. The oldest that is kept stays.
+    pub(crate) fn snapshots(
+        &self,
+        mut taken: impl FnMut(usize) -> usize,
+    ) -> BTreeMap<PartitionId, Snapshot> {
+        let kept = self.kept.iter();
+        let newest = kept.filter_map(|(partition, kept)| {
+            let left = kept.len() - taken(kept.len()).min(kept.len() - 1);
+            Some((*partition, kept.get(left - 1)?.clone()))
+        });
+        newest.collect()
     }
 
     /// The log as a start finds it.

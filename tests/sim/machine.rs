@@ -7,8 +7,8 @@ use bytes::Bytes;
 use volery_proto::ids::{PartitionId, RingId, Slot};
 use volery_proto::ring::decode_record;
 use volery_server::core::executor::{Partition, SnapshotError};
-use volery_server::core::ring::{LogRecordBody, RecoveredRing};
-use volery_server::core::server::{Recovered, Server, ServerConfig};
+use volery_server::core::ring::LogRecordBody;
+use volery_server::core::server::{Replay, Server, ServerConfig};
 use volery_server::core::types::Now;
 
 use crate::disk::{Disk, Snapshot};
@@ -57,17 +57,17 @@ pub(crate) fn start<'a>(
     snapshots: &BTreeMap<PartitionId, Snapshot>,
     now: Now,
 ) -> Result<Server, String> {
-    let mut recovered = Recovered::default();
-    for id in (1..=partitions).map(PartitionId) {
-        let partition = load(config, id, snapshots.get(&id));
-        recovered.partitions.push(partition.map_err(|e| e.to_string())?);
-    }
-    recovered.rings = (0..=partitions).map(|ring| RecoveredRing::new(RingId(ring))).collect();
+    let loaded = (1..=partitions).map(|id| {
+        let id = PartitionId(id);
+        load(config, id, snapshots.get(&id)).map_err(|e| e.to_string())
+    });
+    let mut replay = Replay::new(loaded.collect::<Result<_, _>>()?);
     for record in records {
         let Some(body) = body(record) else { return Err("a record without a body".into()) };
-        recovered.rings[Disk::ring_of(record)].record(body).map_err(|e| e.to_string())?;
+        let replayed = replay.record(RingId(Disk::ring_of(record) as u16), body);
+        replayed.ok_or("a record of no ring")?.map_err(|e| format!("replay: {e}"))?;
     }
-    Server::recover(config.clone(), recovered, now).map_err(|e| format!("recovery: {e}"))
+    Server::recover(config.clone(), replay.finish(), now).map_err(|e| format!("recovery: {e}"))
 }
 
 /// The digests of all partitions.

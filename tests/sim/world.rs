@@ -84,7 +84,7 @@ impl World {
             life: 0,
             inbox: Vec::new(),
             wake_at: None,
-            disk: Disk::new(profile.partitions),
+            disk: Disk::new(profile.server.snapshots_kept),
             slow_disk: false,
             clients,
             connections: BTreeMap::new(),
@@ -312,7 +312,8 @@ impl World {
         config.hash_seed = self.prng.next();
         let now = self.clock.now();
         let (records, count) = (self.disk.records(), self.profile.partitions);
-        let server = machine::start(&config, count, records, &self.disk.snapshots, now)?;
+        let snapshots = self.disk.snapshots(|_| 0);
+        let server = machine::start(&config, count, records, &snapshots, now)?;
         crate::property::replay::check(self, &server)?;
         self.server = Some(server);
         self.record(0, What::Recovered);

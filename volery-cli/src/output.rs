@@ -160,7 +160,9 @@ fn exit_code(error: &anyhow::Error) -> u8 {
         return 1;
     }
     match error.downcast_ref::<ClientError>() {
-        Some(ClientError::Server { .. } | ClientError::AuthFailed) => 1,
+        Some(
+            ClientError::Server { .. } | ClientError::AuthFailed | ClientError::WordRefused { .. },
+        ) => 1,
         Some(ClientError::Connect(_) | ClientError::ConnectionLost { .. }) => 3,
         Some(ClientError::SessionExpired(_)) => 4,
         Some(ClientError::Protocol { .. } | ClientError::Closed) | None => 5,
@@ -282,6 +284,8 @@ mod tests {
         assert_eq!(format!("{error:#}"), "no such znode /a/b");
         assert_eq!(exit_code(&error), 1);
         assert_eq!(error_document(&error)["name"], "NONODE");
+        let (servers, word) = ("h:1".into(), "mntr".into());
+        assert_eq!(exit_code(&ClientError::WordRefused { servers, word }.into()), 1);
         assert_eq!(exit_code(&ClientError::Connect(Vec::new()).into()), 3);
         assert_eq!(exit_code(&ClientError::SessionExpired(1).into()), 4);
         assert_eq!(exit_code(&Usage("x".into()).into()), 2);

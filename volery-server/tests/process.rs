@@ -7,9 +7,15 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, ChildStderr, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use rustix::process::{Pid, Signal, kill_process};
+use volery_proto::jute::{Jute as _, Reader, Writer};
+use volery_proto::zk::{
+    Acl, AddWatchRequest, AuthPacket, ConnectRequest, CreateRequest, Id, PathRequest, ReplyHeader,
+    Request, RequestHeader, SetDataRequest, perms,
+};
 
 /// For one read of a socket: only a server that hangs lets it pass.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -91,6 +97,64 @@ fn exchange(port: u16, request: &[u8]) -> String {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).expect("it answers and closes in order");
     answer
+}
+
+/// A client of the wire protocol.
+struct Client(TcpStream);
+
+impl Client {
+    /// Opens a session.
+    fn connect(port: u16) -> Client {
+        let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).expect("it listens");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a time-out");
+        let mut client = Client(stream);
+        let handshake = ConnectRequest {
+            timeout_ms: 10_000,
+            password: Some(Bytes::from_static(&[0; 16])),
+            ..ConnectRequest::default()
+        };
+        let mut w = Writer::new();
+        w.frame(|w| handshake.write(w));
+        client.0.write_all(&w.finish()).expect("it reads");
+        client.frame();
+        client
+    }
+
+    fn frame(&mut self) -> Bytes {
+        let mut length = [0; 4];
+        self.0.read_exact(&mut length).expect("it answers");
+        let mut frame = vec![0; u32::from_be_bytes(length) as usize];
+        self.0.read_exact(&mut frame).expect("a whole frame");
+        frame.into()
+    }
+
+    /// Sends requests in one piece; their xids are 1, 2, ….
+    fn send(&mut self, requests: &[Request]) {
+        let mut w = Writer::new();
+        for (xid, request) in (1..).zip(requests) {
+            w.frame(|w| {
+                RequestHeader { xid, opcode: request.opcode() as i32 }.write(w);
+                request.write_body(w);
+            });
+        }
+        self.0.write_all(&w.finish()).expect("it reads");
+    }
+
+    /// The next reply or event: its xid and error.
+    fn next(&mut self) -> (i32, i32) {
+        let header = ReplyHeader::read(&mut Reader::new(self.frame())).expect("a header");
+        (header.xid, header.err)
+    }
+
+    /// One request, which succeeds, and is answered before anything else is told.
+    fn call(&mut self, request: Request) {
+        self.send(&[request]);
+        assert_eq!(self.next(), (1, 0));
+    }
+}
+
+fn sync(path: &str) -> Request {
+    Request::Sync(PathRequest { path: path.into() })
 }
 
 fn value<'a>(mntr: &'a str, key: &str) -> &'a str {
@@ -179,4 +243,78 @@ fn a_wrong_configuration_is_exit_code_2() {
     let output = command(dir.path(), "tickTime=x").output().expect("the binary runs");
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&output.stderr).starts_with("volery-server: "));
+}
+
+/// Goal: with skipACL events go to whoever watches, as data does; without it they are filtered.
+#[test]
+fn skip_acl_holds_for_events_too() {
+    for (skip, told) in [("no", false), ("yes", true)] {
+        let dir = tempfile::tempdir().expect("a directory");
+        let settings = format!("metricsProvider.httpPort=0\nskipACL={skip}");
+        let server = Server::start(dir.path(), &settings);
+        let [mut owner, mut other] = [(); 2].map(|()| Client::connect(server.port));
+        let auth = Some(Bytes::from_static(b"owner:secret"));
+        let (path, scheme) = ("/private", "digest".into());
+        owner.call(Request::Auth(AuthPacket { auth_type: 0, scheme, auth }));
+        let acl = Acl { perms: perms::ALL, id: Id { scheme: "auth".into(), id: "".into() } };
+        let (data, acl) = (None, vec![acl]);
+        owner.call(Request::Create(CreateRequest { path: path.into(), data, acl, flags: 0 }));
+        other.call(Request::AddWatch(AddWatchRequest { path: path.into(), mode: 0 }));
+        let data = Some(Bytes::from_static(b"new"));
+        owner.call(Request::SetData(SetDataRequest { path: path.into(), data, version: -1 }));
+        // What the change leads to comes before the barrier's reply.
+        other.send(&[sync(path)]);
+        let xid = if told { -1 } else { 1 };
+        assert_eq!(other.next(), (xid, 0), "skipACL={skip}");
+        server.stop();
+    }
+}
+
+/// Goal: clients that all send far more than `globalOutstandingLimit` allows at once are slowed,
+/// and every one of them gets every answer, in order.
+#[test]
+fn a_crowd_of_requests_is_answered_all_the_same() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let settings = "metricsProvider.httpPort=0\nglobalOutstandingLimit=1";
+    let server = Server::start(dir.path(), settings);
+    let mut clients: Vec<_> = (0..8).map(|_| Client::connect(server.port)).collect();
+    let requests: Vec<Request> =
+        (0..200).map(|n| if n % 8 == 0 { sync("/") } else { Request::Ping }).collect();
+    for client in &mut clients {
+        client.send(&requests);
+        client.send(&requests);
+    }
+    for client in &mut clients {
+        for xid in (1..=200).chain(1..=200) {
+            assert_eq!(client.next(), (xid, 0));
+        }
+    }
+    server.stop();
+}
+
+/// Goal: however many connections are refused, the log has a line about it once a second, and
+/// the lines leave nobody out of the count.
+#[test]
+fn refused_connections_do_not_flood_the_log() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut server = Server::start(dir.path(), "metricsProvider.httpPort=0\nmaxClientCnxns=1");
+    let begun = Instant::now();
+    let _served = Client::connect(server.port);
+    for _ in 0..50 {
+        // Refused by a reset or by the end, whichever comes first.
+        let mut refused = TcpStream::connect((Ipv4Addr::LOCALHOST, server.port)).expect("accepted");
+        let _ = refused.read(&mut [0]);
+    }
+    let (mut lines, mut told) = (0, 0);
+    while told < 50 {
+        let line = server.wait_for("too many connections");
+        lines += 1;
+        told += u64::from(line.contains("limit=\"maxClientCnxns\""));
+        let left_out = line.split_once("left_out=").expect("a count").1;
+        let digits = left_out.split(|c: char| !c.is_ascii_digit()).next().expect("a number");
+        told += digits.parse::<u64>().expect("a number");
+    }
+    assert_eq!(told, 50);
+    assert!(lines <= 2 + begun.elapsed().as_secs(), "{lines} lines");
+    server.stop();
 }

@@ -1,8 +1,9 @@
-//! Recovery gives the same state whatever it starts from (DESIGN 8): the newest snapshots, older
-//! ones in any mixture that a crash can leave, or the whole log; and at the end it is the model's.
+//! Recovery gives the same state whatever it starts from (DESIGN 8): the newest snapshots, any
+//! mixture of those that are kept, or the whole log; and at the end it is the model's.
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use volery_proto::ids::PartitionId;
 use volery_server::core::server::Server;
 
@@ -13,29 +14,27 @@ use crate::world::World;
 
 /// The server that has just started, against others from the same disk.
 pub(crate) fn check(world: &mut World, server: &Server) -> Result<(), String> {
-    let mut mixture = world.disk.snapshots.clone();
-    for (partition, older) in &world.disk.older {
-        if world.prng.permille(500) {
-            mixture.insert(*partition, older.clone());
-        }
-    }
+    let prng = &mut world.prng;
+    let mixture = world.disk.snapshots(|kept| prng.below(kept as u64) as usize);
     let wanted = digests(server);
-    compare(world, &wanted, &BTreeMap::new(), "the whole log")?;
-    if !mixture.is_empty() && world.crashes > 0 {
-        compare(world, &wanted, &mixture, "older snapshots")?;
-    }
-    Ok(())
+    compare_whole(world, &wanted, "the whole log")?;
+    compare(world, &wanted, world.disk.records(), &mixture, "older snapshots")
 }
 
-fn compare(
+fn compare_whole(world: &World, wanted: &[u64], from: &str) -> Result<(), String> {
+    compare(world, wanted, world.disk.ledger.records.iter(), &BTreeMap::new(), from)
+}
+
+fn compare<'a>(
     world: &World,
     wanted: &[u64],
+    records: impl Iterator<Item = &'a Bytes>,
     snapshots: &BTreeMap<PartitionId, Snapshot>,
     from: &str,
 ) -> Result<(), String> {
     let (config, count) = (&world.profile.server, world.profile.partitions);
-    let records = world.disk.ledger.records.iter();
-    let again = start(config, count, records, snapshots, world.clock.now())?;
+    let again = start(config, count, records, snapshots, world.clock.now())
+        .map_err(|error| format!("{error}, from {from}"))?;
     let found = digests(&again);
     if found == wanted {
         return Ok(());
@@ -46,7 +45,10 @@ fn compare(
 /// At the end: the live server is what its log says, and what the model says.
 pub(super) fn check_end(world: &World, model: &Model) -> Result<(), String> {
     let server = world.server.as_ref().ok_or("the server is down")?;
-    compare(world, &digests(server), &BTreeMap::new(), "the whole log at the end")?;
+    let wanted = digests(server);
+    compare_whole(world, &wanted, "the whole log at the end")?;
+    let oldest = world.disk.snapshots(|kept| kept);
+    compare(world, &wanted, world.disk.records(), &oldest, "the oldest snapshots at the end")?;
     let mut count = 0;
     for partition in server.partitions() {
         count += partition.tree().node_count();

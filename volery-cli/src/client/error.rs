@@ -44,6 +44,14 @@ pub(crate) enum ClientError {
         /// What was wrong.
         reason: String,
     },
+    /// The servers do not answer this four-letter word.
+    #[error("{servers}: {word} is not in 4lw.commands.whitelist")]
+    WordRefused {
+        /// Who does not.
+        servers: String,
+        /// Which.
+        word: String,
+    },
     /// The client was closed before the request was sent.
     #[error("the client is closed")]
     Closed,
@@ -96,6 +104,7 @@ impl ClientError {
             ClientError::SessionExpired(_) => "SESSIONEXPIRED".into(),
             ClientError::AuthFailed => "AUTHFAILED".into(),
             ClientError::Protocol { .. } => "PROTOCOL".into(),
+            ClientError::WordRefused { .. } => "WORDREFUSED".into(),
             ClientError::Closed => "CLOSED".into(),
         }
     }

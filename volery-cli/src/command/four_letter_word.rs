@@ -40,7 +40,7 @@ pub(crate) async fn run(
     options: &ClientOptions,
     output: &Output,
 ) -> anyhow::Result<()> {
-    let mut attempts = Vec::new();
+    let (mut attempts, mut refused) = (Vec::new(), Vec::new());
     let mut answered = false;
     for host in &options.servers.hosts {
         let asked = timeout(options.timeout, ask(host, &a.word)).await;
@@ -53,6 +53,13 @@ pub(crate) async fn run(
             }
         };
         answered = true;
+        if is_refusal(&a.word, &reply) {
+            refused.push(host.as_str());
+            if a.all {
+                continue;
+            }
+            break;
+        }
         if output.json {
             output.document(&document(host, &a.word, &reply))?;
         } else {
@@ -65,11 +72,20 @@ pub(crate) async fn run(
             return Ok(());
         }
     }
+    if !refused.is_empty() {
+        let (servers, word) = (refused.join(", "), a.word.clone());
+        return Err(ClientError::WordRefused { servers, word }.into());
+    }
     match (answered, attempts.is_empty()) {
         (true, true) => Ok(()),
         (true, false) => Err(ClientError::Connect(attempts)).context("not every server answered"),
         (false, _) => Err(ClientError::Connect(attempts).into()),
     }
+}
+
+/// Whether this is how a server, ours or ZooKeeper, turns down a word that its whitelist lacks.
+fn is_refusal(word: &str, reply: &str) -> bool {
+    reply.trim_end() == format!("{word} is not executed because it is not in the whitelist.")
 }
 
 async fn ask(host: &str, word: &str) -> std::io::Result<Vec<u8>> {
@@ -100,7 +116,48 @@ fn pair((key, value): (&str, &str)) -> (String, Value) {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::time::Duration;
+
     use super::*;
+
+    /// A server that gives this answer once; its address.
+    fn server(answer: &'static str) -> String {
+        let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+        let address = listener.local_addr().expect("bound").to_string();
+        std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().expect("a client");
+            stream.read_exact(&mut [0; 4]).expect("a word");
+            stream.write_all(answer.as_bytes()).expect("it reads");
+        });
+        address
+    }
+
+    #[tokio::test]
+    async fn a_refused_word_is_an_error() {
+        let refusal = "mntr is not executed because it is not in the whitelist.\n";
+        for (answers, all, refused) in [
+            (vec!["zk_a\t5\n"], false, 0),
+            (vec![refusal], false, 1),
+            (vec![refusal, "zk_a\t5\n", refusal], true, 2),
+        ] {
+            let hosts: Vec<String> = answers.into_iter().map(server).collect();
+            let options = ClientOptions {
+                servers: crate::client::address::Servers { hosts, chroot: String::new() },
+                timeout: Duration::from_secs(20),
+                auth: Vec::new(),
+            };
+            let arguments = Arguments { word: "mntr".into(), all };
+            let error = run(&arguments, &options, &Output::new(false)).await.err();
+            let error = error.map(|error| error.downcast::<ClientError>().expect("a client's"));
+            let servers = match &error {
+                Some(ClientError::WordRefused { servers, .. }) => servers.split(", ").count(),
+                None => 0,
+                Some(other) => panic!("{other}"),
+            };
+            assert_eq!(servers, refused, "{error:?}");
+        }
+    }
 
     #[test]
     fn metrics_become_an_object() {

@@ -2,7 +2,6 @@
 //! more while too much of this client waits: its own socket slows it, and nobody else.
 //! It decides nothing about requests. One task per connection, started by the listener.
 
-use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,10 +14,10 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use volery_proto::jute::frame::{Frame, Framer};
 use volery_proto::jute::{Jute, Reader};
-use volery_proto::limits::{MAX_CONNECTION_OUTSTANDING, MAX_CONNECTION_OUTSTANDING_BYTES};
 use volery_proto::zk::ConnectRequest;
 
 use super::listener::Limits;
+use super::outstanding::{Crowd, Outstanding};
 use super::{Core, PortEvent};
 use crate::core::front_end::{Handshake, decode_request};
 use crate::core::types::ConnId;
@@ -85,31 +84,6 @@ enum End {
     Finished,
 }
 
-/// Requests that the core has and has not answered: they are many or large, never both.
-#[derive(Debug, Default)]
-struct Outstanding {
-    /// The size of each, in order: replies come in the order of the requests.
-    sizes: VecDeque<usize>,
-    bytes: usize,
-}
-
-impl Outstanding {
-    fn add(&mut self, bytes: usize) {
-        self.sizes.push_back(bytes);
-        self.bytes += bytes;
-    }
-
-    fn answered(&mut self, replies: usize) {
-        let replies = replies.min(self.sizes.len());
-        self.bytes -= self.sizes.drain(..replies).sum::<usize>();
-    }
-
-    fn has_room(&self) -> bool {
-        self.sizes.len() < MAX_CONNECTION_OUTSTANDING
-            && self.bytes < MAX_CONNECTION_OUTSTANDING_BYTES
-    }
-}
-
 /// One connection.
 pub(super) struct Connection<C> {
     conn: ConnId,
@@ -128,7 +102,13 @@ pub(super) struct Connection<C> {
 }
 
 impl<C: Core> Connection<C> {
-    pub(super) fn new(conn: ConnId, socket: TcpStream, core: Arc<C>, limits: Limits) -> Self {
+    pub(super) fn new(
+        conn: ConnId,
+        socket: TcpStream,
+        core: Arc<C>,
+        crowd: Arc<Crowd>,
+        limits: Limits,
+    ) -> Self {
         Connection {
             conn,
             socket,
@@ -138,7 +118,7 @@ impl<C: Core> Connection<C> {
             limits,
             input: BytesMut::new(),
             output: BytesMut::new(),
-            outstanding: Outstanding::default(),
+            outstanding: Outstanding::new(crowd),
             written: 0,
             closing: false,
             deadline: Some(Instant::now() + limits.handshake),
@@ -278,6 +258,7 @@ impl<C: Core> Connection<C> {
             }
         }
         if !requests.is_empty() {
+            self.outstanding.handed_over();
             self.core.event(PortEvent::Requests { conn: self.conn, requests });
         }
         end
@@ -326,27 +307,5 @@ impl<C: Core> Connection<C> {
         };
         // A client that sends none gets its answer all the same.
         let _ = tokio::time::timeout(self.limits.handshake, mask).await;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn outstanding_requests_are_many_or_large_never_both() {
-        let mut outstanding = Outstanding::default();
-        for _ in 0..MAX_CONNECTION_OUTSTANDING {
-            assert!(outstanding.has_room());
-            outstanding.add(8);
-        }
-        assert!(!outstanding.has_room());
-        outstanding.answered(1);
-        assert!(outstanding.has_room());
-        outstanding.add(MAX_CONNECTION_OUTSTANDING_BYTES);
-        assert!(!outstanding.has_room());
-        // More answers than requests: the handshake's bytes count none, and nothing underflows.
-        outstanding.answered(usize::MAX);
-        assert_eq!((outstanding.bytes, outstanding.has_room()), (0, true));
     }
 }

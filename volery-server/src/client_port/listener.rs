@@ -9,11 +9,14 @@ use std::time::Duration;
 use dashmap::DashMap;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::Core;
 use super::connection::Connection;
+use super::outstanding::Crowd;
+use super::sparse::Sparse;
 use crate::core::types::ConnId;
 
 /// Limits of one connection.
@@ -36,6 +39,8 @@ pub struct ListenerOptions {
     pub max_per_address: u32,
     /// Connections altogether; 0 is any number.
     pub max_connections: u32,
+    /// Requests of all connections; above it, those that wait for an answer are not read.
+    pub max_outstanding: usize,
     /// TCP keep-alive.
     pub keep_alive: bool,
     /// Limits of each.
@@ -71,7 +76,15 @@ struct Counted {
 }
 
 impl Counts {
-    fn add(self: &Arc<Counts>, address: IpAddr, options: &ListenerOptions) -> Option<Counted> {
+    /// Counts one more.
+    ///
+    /// # Errors
+    /// The name of the limit that it is above.
+    fn add(
+        self: &Arc<Counts>,
+        address: IpAddr,
+        options: &ListenerOptions,
+    ) -> Result<Counted, &'static str> {
         let over = |count: u32, max: u32| max > 0 && count > max;
         let all = self.all.fetch_add(1, Ordering::Relaxed) + 1;
         let here = {
@@ -80,8 +93,13 @@ impl Counts {
             *here
         };
         let counted = Counted { counts: self.clone(), address };
-        let refused = over(all, options.max_connections) || over(here, options.max_per_address);
-        (!refused).then_some(counted)
+        if over(all, options.max_connections) {
+            return Err("maxCnxns");
+        }
+        if over(here, options.max_per_address) {
+            return Err("maxClientCnxns");
+        }
+        Ok(counted)
     }
 }
 
@@ -145,31 +163,45 @@ impl Listener {
     /// Accepts until it is told to stop.
     pub async fn run<C: Core>(self, core: Arc<C>, stop: CancellationToken, tasks: TaskTracker) {
         let counts = Arc::new(Counts::default());
+        let crowd = Arc::new(Crowd::new(self.options.max_outstanding));
         let numbers = AtomicU64::new(1);
+        let mut refusals = Sparse::new(Instant::now());
+        let mut failures = Sparse::new(Instant::now());
         loop {
             let accepted = tokio::select! {
                 () = stop.cancelled() => return,
                 accepted = self.socket.accept() => accepted,
+                () = until(refusals.due()) => {
+                    let left_out = refusals.told(Instant::now());
+                    tracing::warn!(left_out, "too many connections: more were refused");
+                    continue;
+                }
             };
             match accepted {
-                Ok((socket, peer)) => {
-                    let Some(counted) = counts.add(peer.ip(), &self.options) else {
+                Ok((socket, peer)) => match counts.add(peer.ip(), &self.options) {
+                    Ok(counted) => {
+                        self.prepare(&socket);
+                        let conn = ConnId(numbers.fetch_add(1, Ordering::Relaxed));
+                        let (core, crowd) = (core.clone(), crowd.clone());
+                        let limits = self.options.limits;
+                        let connection = Connection::new(conn, socket, core, crowd, limits);
+                        tasks.spawn(async move {
+                            connection.run().await;
+                            drop(counted);
+                        });
+                    }
+                    Err(limit) => {
                         core.counts().rejected.add(1);
-                        tracing::warn!(%peer, "too many connections: refused (maxClientCnxns)");
-                        continue;
-                    };
-                    self.prepare(&socket);
-                    let conn = ConnId(numbers.fetch_add(1, Ordering::Relaxed));
-                    let connection =
-                        Connection::new(conn, socket, core.clone(), self.options.limits);
-                    tasks.spawn(async move {
-                        connection.run().await;
-                        drop(counted);
-                    });
-                }
+                        if let Some(left_out) = refusals.happened(Instant::now()) {
+                            tracing::warn!(%peer, limit, left_out, "too many connections: refused");
+                        }
+                    }
+                },
                 Err(error) => {
+                    if let Some(left_out) = failures.happened(Instant::now()) {
+                        tracing::warn!(%error, left_out, "cannot accept a connection");
+                    }
                     // Out of file descriptors, most likely: give some the time to be closed.
-                    tracing::warn!(%error, "cannot accept a connection");
                     tokio::time::sleep(Duration::from_millis(50)).await;
                 }
             }
@@ -186,5 +218,13 @@ impl Listener {
         if let Err(error) = result {
             tracing::debug!(%error, "a socket option was refused");
         }
+    }
+}
+
+/// Waits for this moment; for ever, if there is none.
+async fn until(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment).await,
+        None => std::future::pending().await,
     }
 }

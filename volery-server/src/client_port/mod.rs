@@ -4,6 +4,8 @@
 mod connection;
 mod counts;
 mod listener;
+mod outstanding;
+mod sparse;
 
 pub use connection::{ClientHandle, Outgoing};
 pub use counts::{Count, PortCounts};

@@ -102,6 +102,8 @@ mod planted {
         OutboxForgotten,
         /// A snapshot leaves out the last number of each front end.
         NumbersForgotten,
+        /// The log is trimmed at the newest snapshots, whatever older ones are kept.
+        TrimmedAtNewest,
         /// An expiry does not wait for the whole time-out.
         ExpiresEarly,
         /// Watches fire after their change was answered: events have a lower rank than replies.

@@ -10,6 +10,9 @@ mod recover;
 mod start;
 mod status;
 
+#[cfg(test)]
+mod tests;
+
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::Duration;
@@ -97,6 +100,7 @@ fn listen(config: &Config) -> anyhow::Result<Listener> {
         backlog: config.client.listen_backlog.unwrap_or(1024),
         max_per_address: config.client.max_per_address,
         max_connections: config.client.max_connections,
+        max_outstanding: config.global_outstanding_limit,
         keep_alive: config.client.keep_alive,
         limits: Limits { max_frame: config.max_frame_bytes, handshake: HANDSHAKE_TIMEOUT },
     };

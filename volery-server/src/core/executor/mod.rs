@@ -14,6 +14,9 @@ mod snapshot;
 mod turn;
 mod views;
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use bytes::Bytes;

@@ -153,7 +153,7 @@ impl Partition {
             |raw: u32| u8::try_from(raw).map(ServerId).map_err(|_| SnapshotError::Field("server"));
         for s in state.sessions {
             let session = Session {
-                password: s.password,
+                password: Bytes::copy_from_slice(&s.password),
                 timeout_ms: s.timeout_ms,
                 epoch: Zxid(s.epoch),
                 server: server(s.server)?,

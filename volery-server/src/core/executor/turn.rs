@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use volery_proto::command::Operation;
 use volery_proto::ids::{PartitionId, SessionId};
 use volery_proto::jute::Writer;
@@ -68,7 +69,8 @@ impl Partition {
             Operation::Write(_) => return self.execute_write(delivery, None, out),
             Operation::Noop | Operation::Hello => return Ok(()),
             Operation::CreateSession { password, timeout_ms } => {
-                let (password, timeout_ms) = (password.clone(), *timeout_ms);
+                // A copy: it must not keep the buffer that the command was read into.
+                let (password, timeout_ms) = (Bytes::copy_from_slice(password), *timeout_ms);
                 let server = command.origin.server;
                 self.sessions.open(session, Session { password, timeout_ms, epoch: zxid, server });
                 out.push(Output::SessionOpened { session, epoch: zxid, timeout_ms });

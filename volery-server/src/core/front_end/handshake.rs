@@ -93,7 +93,8 @@ impl FrontEnd {
                     protocol_version: 0,
                     timeout_ms: connection.timeout_ms as i32,
                     session: session.0,
-                    password: Some(connection.password.clone()),
+                    // Not kept: a client's is a slice of the buffer that it was read into.
+                    password: Some(std::mem::take(&mut connection.password)),
                     read_only: read_only.then_some(false),
                 }
             }

@@ -9,13 +9,14 @@
 
 mod connection;
 mod handshake;
+mod numbering;
 mod order;
 mod release;
 mod replicas;
 mod serve;
 mod totals;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -28,6 +29,7 @@ use crate::core::session::expiry::Expiry;
 use crate::core::types::{ConnId, Now};
 use crate::core::watch;
 use connection::{Connection, EventKey, Phase};
+use numbering::{Numbering, Waiter};
 
 pub use connection::ConnectionStats;
 pub use handshake::Handshake;
@@ -86,47 +88,6 @@ pub enum ClientEffect {
         /// Which.
         session: SessionId,
     },
-}
-
-/// Whose result a numbered command's is.
-#[derive(Clone, Copy, Debug)]
-enum Waiter {
-    /// Nobody's: the hello, an expiry, the reaper.
-    Nobody,
-    /// The handshake of this connection.
-    Handshake(ConnId),
-    /// This request of this connection.
-    Request(ConnId, u64),
-}
-
-/// The numbering of commands in one ring.
-#[derive(Debug, Default)]
-struct Numbering {
-    /// The number of `waiters[0]`.
-    first: u64,
-    waiters: VecDeque<Option<Waiter>>,
-}
-
-impl Numbering {
-    /// Takes the next number.
-    fn next(&mut self, waiter: Waiter) -> u64 {
-        if self.waiters.is_empty() && self.first == 0 {
-            self.first = 1;
-        }
-        self.waiters.push_back(Some(waiter));
-        self.first + self.waiters.len() as u64 - 1
-    }
-
-    /// Who waits for it; only once.
-    fn take(&mut self, sequence: u64) -> Option<Waiter> {
-        let at = usize::try_from(sequence.checked_sub(self.first)?).ok()?;
-        let waiter = self.waiters.get_mut(at)?.take();
-        while matches!(self.waiters.front(), Some(None)) {
-            self.waiters.pop_front();
-            self.first += 1;
-        }
-        waiter
-    }
 }
 
 /// The front end of one server.

@@ -11,6 +11,9 @@ mod propose;
 mod replay;
 mod snapshots;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -7,6 +7,7 @@ use volery_proto::ids::{Instance, PartitionId, Zxid};
 use super::{Effect, Server, ServerError};
 use crate::core::executor::Partition;
 use crate::core::merge::Cursor;
+use crate::core::mutation::mutated;
 use crate::core::ring::Ring;
 
 /// Znodes that a snapshot may write for each command since the one before.
@@ -177,10 +178,11 @@ impl Server {
         if running.decided.iter().zip(&cursors).all(|(d, c)| *d <= c.instance) {
             self.floors.push_back(Floor { cursors, least, lsn: running.lsn });
         }
-        if self.floors.len() > self.config.snapshots_kept {
+        let kept = if mutated!(TrimmedAtNewest) { 1 } else { self.config.snapshots_kept };
+        if self.floors.len() > kept {
             self.floors.pop_front();
         }
-        let full = self.floors.len() == self.config.snapshots_kept;
+        let full = self.floors.len() == kept;
         let Some(floor) = self.floors.front().filter(|_| full) else {
             self.cycle = Cycle::Idle;
             return Ok(());

@@ -3,8 +3,9 @@
 
 use std::sync::Arc;
 
+use bytestring::ByteString;
 use hashbrown::HashTable;
-use volery_proto::zk::Acl;
+use volery_proto::zk::{Acl, Id};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 #[derive(Debug)]
@@ -39,7 +40,7 @@ impl AclTable {
             self.retain(id);
             return id;
         }
-        let new = Some(Held { acl: acl.clone(), hash, refs: 1 });
+        let new = Some(Held { acl: copy(acl), hash, refs: 1 });
         let id = match self.free.pop() {
             Some(id) => {
                 self.held[id as usize] = new;
@@ -92,10 +93,18 @@ impl AclTable {
     }
 }
 
+/// A copy in memory of its own: the client's would keep the buffer that its request came in.
+fn copy(acl: &[Acl]) -> Arc<[Acl]> {
+    let copy = |text: &ByteString| ByteString::from(text.as_ref() as &str);
+    let entries = acl.iter().map(|Acl { perms, id }| Acl {
+        perms: *perms,
+        id: Id { scheme: copy(&id.scheme), id: copy(&id.id) },
+    });
+    entries.collect()
+}
+
 #[cfg(test)]
 mod tests {
-    use volery_proto::zk::Id;
-
     use super::*;
 
     fn acl(perms: i32) -> Arc<[Acl]> {

@@ -1,0 +1,60 @@
+//! The order of a start, as a client sees it.
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+
+use super::*;
+use crate::client_port::PortEvent;
+use crate::config::Flags;
+
+/// A round trip over sockets of its own: whatever was ready before it began has been handled by
+/// its end, as all share one thread.
+async fn elsewhere() -> std::io::Result<()> {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+    let mut there = TcpStream::connect(listener.local_addr()?).await?;
+    let (mut here, _) = listener.accept().await?;
+    there.write_all(b"x").await?;
+    here.read_exact(&mut [0]).await?;
+    Ok(())
+}
+
+/// Goal: a client that connects before the server can serve is not turned away: nobody accepts it
+/// until the machine says that it serves, and then it is accepted.
+#[tokio::test]
+async fn clients_are_accepted_once_they_can_be_served() {
+    let text = b"dataDir=/nowhere\nclientPort=0\nclientPortAddress=127.0.0.1\n";
+    let loaded = crate::config::parse(Some(("zoo.cfg", text)), &Flags::default());
+    let config = Arc::new(loaded.expect("valid").config);
+    let shared = Shared {
+        clock: Clock::new(),
+        queue: Arc::new(Queue::new()),
+        metrics: Arc::new(Metrics::new().expect("metrics")),
+        counts: Arc::new(PortCounts::default()),
+    };
+    let ports = Ports { clients: listen(&config).expect("a free port"), metrics: None };
+    let address = ports.clients.local_addr().expect("bound");
+    let queue = shared.queue.clone();
+    let (_drive, end) = oneshot::channel();
+    let node = tokio::spawn(async move { serve(&config, ports, &shared, end).await });
+
+    let _client = TcpStream::connect(address).await.expect("it waits in the backlog");
+    elsewhere().await.expect("sockets");
+    let mut events = Vec::new();
+    queue.take(&mut events, Some(Duration::ZERO));
+    let tell = match events.pop() {
+        Some(Event::WhenServing(tell)) if events.is_empty() => tell,
+        last => panic!("accepted before it can be served: {events:?} {last:?}"),
+    };
+    tell.send(()).expect("the node waits for it");
+    let opened = async {
+        loop {
+            queue.take(&mut events, Some(Duration::ZERO));
+            if events.iter().any(|e| matches!(e, Event::Port(PortEvent::Opened { .. }))) {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), opened).await.expect("it is accepted");
+    node.abort();
+}
