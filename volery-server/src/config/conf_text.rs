@@ -3,7 +3,9 @@
 
 use std::fmt::Write as _;
 
-use super::{Config, Durability};
+use volery_proto::ids::ServerId;
+
+use super::{Cluster, Config, Durability};
 
 /// Bytes in the two directories.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -35,6 +37,9 @@ impl Config {
         line("maxSessionTimeout", &self.max_session_timeout_ms);
         line("clientPortListenBacklog", &self.client.listen_backlog.map_or(-1, i64::from));
         line("serverId", &self.server_id);
+        if let Some(cluster) = &self.cluster {
+            cluster.conf_lines(self.server_id, &mut line);
+        }
         line("jute.maxbuffer", &self.max_frame_bytes);
         line("partitions", &self.map.partitions);
         line("partition.spread", &self.map.spread.join(","));
@@ -53,6 +58,34 @@ impl Config {
         }
         by_partition
     }
+}
+
+impl Cluster {
+    /// ZooKeeper's lines of an ensemble, then where Volery has put the partitions.
+    fn conf_lines(&self, me: ServerId, line: &mut dyn FnMut(&str, &dyn std::fmt::Display)) {
+        line("initLimit", &self.init_limit);
+        line("syncLimit", &self.sync_limit);
+        line("electionAlg", &3);
+        if let Some(member) = self.servers.get(&me) {
+            line("electionPort", &member.election_port);
+            line("quorumPort", &member.peer_port);
+            line("peerType", &u8::from(member.is_observer));
+        }
+        for (id, member) in &self.servers {
+            line(&format!("server.{id}"), &member.value());
+        }
+        line("clusterId", &format_args!("{:#018x}", self.id.number));
+        line("ring.0.servers", &list(&self.global_acceptors));
+        let placed = self.placement.iter().filter(|(_, hosts)| hosts.len() < self.servers.len());
+        for (partition, servers) in placed {
+            line(&format!("partition.{partition}.servers"), &list(servers));
+        }
+        line("peer.tls", &self.tls.is_some());
+    }
+}
+
+fn list(servers: &[ServerId]) -> String {
+    servers.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
 }
 
 impl Durability {

@@ -4,6 +4,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use volery_proto::ids::ServerId;
+
 /// Where a value was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
@@ -56,17 +58,6 @@ pub enum ConfigError {
         /// What it is needed for.
         why: &'static str,
     },
-    /// Several `server.N` lines.
-    #[error(
-        "{place}: {key} is the second server line: clusters of several servers come in a later \
-         version of Volery; keep one server line, or none"
-    )]
-    Cluster {
-        /// Where the second one stands.
-        place: Place,
-        /// Its key.
-        key: String,
-    },
     /// A file that cannot be read.
     #[error("cannot read {path}: {source}")]
     Read {
@@ -82,5 +73,26 @@ pub enum ConfigError {
         path: PathBuf,
         /// What it holds.
         text: String,
+    },
+    /// Several server lines, and no `myid` that says which of them is this server's.
+    #[error(
+        "{path} is missing: with several server lines it says which one is this server's. Write \
+         the N of its server.N into it; there are {known}"
+    )]
+    NoMyId {
+        /// The file.
+        path: PathBuf,
+        /// The ids of the server lines.
+        known: String,
+    },
+    /// A `myid` that is in no server line.
+    #[error("{path}: this is server {id}, but there are server lines for {known} only")]
+    StrangeMyId {
+        /// The file.
+        path: PathBuf,
+        /// What it holds.
+        id: ServerId,
+        /// The ids of the server lines.
+        known: String,
     },
 }

@@ -60,6 +60,7 @@ const PORT: Kind = Kind::Int { min: 0, max: 65535 };
 const TIMEOUT: Kind = Kind::Int { min: -1, max: TOP };
 const FRAME: Kind = Kind::Int { min: 1024, max: MAX_FRAME_CEILING as i64 };
 const PARTITIONS: Kind = Kind::Int { min: 1, max: MAX_PARTITIONS as i64 };
+const STORE: Kind = Kind::OneOf(&["PEM", "JKS", "PKCS12", "BCFKS"]);
 const YES_NO: Kind = Kind::OneOf(&["yes", "no"]);
 
 const fn key(name: &'static str, kind: Kind, default: Otherwise, meaning: &'static str) -> Key {
@@ -93,8 +94,87 @@ pub const KEYS: &[Key] = &[
         "server.N",
         Kind::Text,
         None("standalone"),
-        "host:port:port[:role][;[address:]clientPort]. One such line gives the client port; \
-         several would be a cluster, which comes later.",
+        "host:peerPort:electionPort[:participant|observer][;[address:]clientPort]. One line or \
+         none is a server on its own, several are a cluster. The election port is not used.",
+    ),
+    key(
+        "dynamicConfigFile",
+        Kind::Path,
+        None("server lines stand in zoo.cfg"),
+        "ZooKeeper's file of server lines; read at the start, never written.",
+    ),
+    key(
+        "quorumListenOnAllIPs",
+        Kind::Bool,
+        Value("false"),
+        "true: the peer port listens on all addresses, not only on its server line's.",
+    ),
+    key(
+        "initLimit",
+        NOT_NEGATIVE,
+        Value("0"),
+        "Accepted; how long a server may be silent is \
+         not configured.",
+    ),
+    key("syncLimit", NOT_NEGATIVE, Value("0"), "Accepted, as initLimit."),
+    key(
+        "clusterId",
+        Kind::Text,
+        Derived("a hash of the server lines"),
+        "Volery: a number or a name, the same at all servers; servers of another are refused.",
+    ),
+    key(
+        "partition.N.servers",
+        Kind::List,
+        Derived("all servers"),
+        "Volery: ids of the servers that hold partition N.",
+    ),
+    key(
+        "ring.0.servers",
+        Kind::List,
+        Derived("the participants; of more than five those with the lowest ids"),
+        "Volery: ids of the servers that vote on ring 0, five at most.",
+    ),
+    key(
+        "peer.tls",
+        Kind::Bool,
+        Value("false"),
+        "Volery: servers talk to each other by TLS, and \
+         both sides prove who they are.",
+    ),
+    key("sslQuorum", Kind::Bool, Value("false"), "ZooKeeper's word for peer.tls."),
+    key(
+        "peer.tls.cert",
+        Kind::Path,
+        Derived("ssl.quorum.keyStore.location"),
+        "Volery: PEM file of this server's certificate, with those up to the authority.",
+    ),
+    key(
+        "peer.tls.key",
+        Kind::Path,
+        Derived("ssl.quorum.keyStore.location"),
+        "Volery: PEM file of its private key.",
+    ),
+    key(
+        "peer.tls.ca",
+        Kind::Path,
+        Derived("ssl.quorum.trustStore.location"),
+        "Volery: PEM file of the authorities that sign the servers' certificates.",
+    ),
+    key(
+        "ssl.quorum.keyStore.location",
+        Kind::Path,
+        None("none"),
+        "Certificate and key of this server in one PEM file.",
+    ),
+    key("ssl.quorum.keyStore.type", STORE, Derived("the file's ending"), "Form of that file."),
+    key("ssl.quorum.trustStore.location", Kind::Path, None("none"), "PEM file of the authorities."),
+    key("ssl.quorum.trustStore.type", STORE, Derived("the file's ending"), "Form of that file."),
+    key(
+        "ssl.quorum.hostnameVerification",
+        Kind::Bool,
+        Value("true"),
+        "Whether a server's certificate must name the host of its server line.",
     ),
     key(
         "tickTime",

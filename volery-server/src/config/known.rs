@@ -21,7 +21,6 @@ const KNOWN: &[&str] = &[
     "db.autocreate",
     "digest.enabled",
     "DigestAuthenticationProvider.digestAlg",
-    "dynamicConfigFile",
     "electionAlg",
     "electionPortBindRetry",
     "emulate353TTLNodes",
@@ -34,7 +33,6 @@ const KNOWN: &[&str] = &[
     "flushDelay",
     "follower.",
     "group.",
-    "initLimit",
     "IPAuthenticationProvider.",
     "java.security.",
     "jute.maxbuffer.",
@@ -61,7 +59,6 @@ const KNOWN: &[&str] = &[
     "portUnification",
     "quorum.",
     "quorumCnxnTimeoutMs",
-    "quorumListenOnAllIPs",
     "readonlymode.enabled",
     "reconfigEnabled",
     "request_stale_",
@@ -76,12 +73,10 @@ const KNOWN: &[&str] = &[
     "snapSizeLimitInKb",
     "snapshot.",
     "ssl.",
-    "sslQuorum",
     "sslQuorumReloadCertFiles",
     "standaloneEnabled",
     "superUser",
     "syncEnabled",
-    "syncLimit",
     "throttled_op_wait_time",
     "txnLogSizeLimitInKb",
     "warnings.",
@@ -102,7 +97,6 @@ const GUARDS: &[&str] = &[
     "secureClientPort",
     "sessionRequireClientSASLAuth",
     "ssl.",
-    "sslQuorum",
     "X509AuthenticationProvider.",
 ];
 
@@ -137,7 +131,7 @@ mod tests {
     #[test]
     fn warnings_tell_known_keys_from_slips() {
         let table = [
-            ("initLimit", "initLimit has no effect in Volery yet"),
+            ("electionAlg", "electionAlg has no effect in Volery yet"),
             ("enforceQuota", "enforceQuota has no effect in Volery yet"),
             ("watcherCleanThreadsNum", "watcherCleanThreadsNum has no effect in Volery yet"),
             (

@@ -2,14 +2,17 @@
 //! with warnings for what has no effect. Never logs, opens no socket, makes no directory. Read
 //! once by `main`, then handed to every room as plain data.
 
+mod cluster;
 mod conf_text;
 mod error;
 mod jvm_flags;
 pub mod keys;
 mod known;
 pub mod partition_map;
+mod peer_tls;
 pub mod properties;
 mod read;
+mod read_cluster;
 mod server_line;
 mod values;
 mod whitelist;
@@ -19,6 +22,7 @@ use std::path::{Path, PathBuf};
 
 use volery_proto::ids::ServerId;
 
+pub use cluster::{Cluster, ClusterId, GLOBAL_ACCEPTORS_MAX, Member, PeerTls, PemFile};
 pub use conf_text::DirectorySizes;
 pub use error::{ConfigError, Place};
 pub use whitelist::Whitelist;
@@ -28,8 +32,10 @@ use crate::core::oracle::rules::MapRules;
 /// Everything that can be configured, checked.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// From `myid`, else from the server line, else 1.
+    /// From `myid`, else from the one server line, else 1.
     pub server_id: ServerId,
+    /// The cluster it belongs to; `None` where it is on its own.
+    pub cluster: Option<Cluster>,
     /// Where the state lives.
     pub data_dir: PathBuf,
     /// Where the log lives.
@@ -198,38 +204,33 @@ pub struct Loaded {
 /// Data directory where there is no configuration file at all.
 pub const DEFAULT_DATA_DIR: &str = "./volery-data";
 
-/// Reads the file (if there is one) and `myid`.
+/// How files are read: tests have none.
+type ReadFile<'a> = &'a dyn Fn(&Path) -> std::io::Result<Vec<u8>>;
+
+/// Reads the file (if there is one), `myid`, and the files that it names.
 ///
 /// # Errors
 /// A file that cannot be read, or the first value that is wrong.
 pub fn load(file: Option<&Path>, flags: &Flags) -> Result<Loaded, ConfigError> {
-    let read_error = |path: &Path, source| ConfigError::Read { path: path.to_owned(), source };
     let text = match file {
         Some(path) => Some((
             path.display().to_string(),
-            std::fs::read(path).map_err(|source| read_error(path, source))?,
+            std::fs::read(path)
+                .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?,
         )),
         None => None,
     };
     let text = text.as_ref().map(|(name, bytes)| (name.as_str(), bytes.as_slice()));
-    let mut loaded = parse(text, flags)?;
-    let path = loaded.config.data_dir.join("myid");
-    let id = match std::fs::read(&path) {
-        Ok(bytes) => my_id(&path, &bytes)?,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(loaded),
-        Err(source) => return Err(read_error(&path, source)),
-    };
-    loaded.config.server_id = id;
-    Ok(loaded)
+    read::read(text, flags, &|path| std::fs::read(path))
 }
 
 /// Reads a configuration without touching a file: `file` is (name, content), or `None` for the
-/// defaults. `myid` is not looked at.
+/// defaults. Every other file, `myid` too, counts as missing.
 ///
 /// # Errors
 /// The first value that is wrong.
 pub fn parse(file: Option<(&str, &[u8])>, flags: &Flags) -> Result<Loaded, ConfigError> {
-    read::read(file, flags)
+    read::read(file, flags, &|_| Err(std::io::ErrorKind::NotFound.into()))
 }
 
 fn my_id(path: &Path, bytes: &[u8]) -> Result<ServerId, ConfigError> {
@@ -240,5 +241,7 @@ fn my_id(path: &Path, bytes: &[u8]) -> Result<ServerId, ConfigError> {
     id.map(ServerId).ok_or_else(|| ConfigError::BadMyId { path: path.to_owned(), text: shown() })
 }
 
+#[cfg(test)]
+mod cluster_tests;
 #[cfg(test)]
 mod tests;

@@ -1,21 +1,26 @@
 //! Turns settings into a [`Config`]: precedence, relations between keys, Volery's map rules. Never
 //! touches a file. Called by [`super::parse`].
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use volery_proto::ids::{PartitionId, ServerId};
 
 use super::{
     AuthConfig, ClientPort, Config, ConfigError, ContainerConfig, DEFAULT_DATA_DIR, Durability,
-    Flags, Loaded, LogConfig, LogFormat, MetricsConfig, Place, StorageConfig, SuperDigest,
-    Whitelist,
+    Flags, Loaded, LogConfig, LogFormat, MetricsConfig, Place, ReadFile, StorageConfig,
+    SuperDigest, Whitelist,
 };
+use crate::config::server_line::ClientPart;
 use crate::config::values::{Setting, Values, items};
-use crate::config::{jvm_flags, properties, server_line};
+use crate::config::{jvm_flags, peer_tls, properties, read_cluster};
 use crate::core::oracle::rules::{MapRules, RulesError};
 
 /// Everything that a read needs at hand.
-pub(super) fn read(file: Option<(&str, &[u8])>, flags: &Flags) -> Result<Loaded, ConfigError> {
+pub(super) fn read(
+    file: Option<(&str, &[u8])>,
+    flags: &Flags,
+    read: ReadFile<'_>,
+) -> Result<Loaded, ConfigError> {
     let mut values = Values::default();
     let variables = [("SERVER_JVMFLAGS", &flags.server_jvmflags), ("JVMFLAGS", &flags.jvmflags)];
     for (variable, flags) in variables {
@@ -26,7 +31,8 @@ pub(super) fn read(file: Option<(&str, &[u8])>, flags: &Flags) -> Result<Loaded,
     if let Some((name, bytes)) = file {
         read_file(name, bytes, &mut values)?;
     }
-    let config = build(file.map(|(name, _)| name), &mut values)?;
+    dynamic_file(&mut values, read)?;
+    let config = build(file.map(|(name, _)| name), &mut values, read)?;
     Ok(Loaded { config, warnings: values.warnings })
 }
 
@@ -36,23 +42,59 @@ fn read_file(name: &str, bytes: &[u8], values: &mut Values) -> Result<(), Config
         place: place(error.line),
         problem: error.problem,
     })?;
-    for property in properties {
+    // ZooKeeper writes its own version into the file of server lines.
+    for property in properties.into_iter().filter(|property| property.key != "version") {
         let (key, value) = (property.key, property.value);
         values.set(Setting { place: place(property.line), key, value })?;
     }
     Ok(())
 }
 
-fn build(file: Option<&str>, values: &mut Values) -> Result<Config, ConfigError> {
+/// The server lines of a `dynamicConfigFile`, which ZooKeeper keeps apart once it may write them.
+fn dynamic_file(values: &mut Values, read: ReadFile<'_>) -> Result<(), ConfigError> {
+    let Some(setting) = values.setting("dynamicConfigFile").cloned() else { return Ok(()) };
+    if let Some(line) = values.numbered("server.").next() {
+        return Err(line.refuse("with a dynamicConfigFile all server lines stand there"));
+    }
+    let path = PathBuf::from(&setting.value);
+    let bytes = read(&path)
+        .map_err(|error| setting.refuse(format!("this file cannot be read: {error}")))?;
+    read_file(&setting.value, &bytes, values)
+}
+
+/// What `myid` holds, if it is there.
+fn my_id(path: &Path, read: ReadFile<'_>) -> Result<Option<ServerId>, ConfigError> {
+    match read(path) {
+        Ok(bytes) => super::my_id(path, &bytes).map(Some),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(ConfigError::Read { path: path.to_owned(), source }),
+    }
+}
+
+fn build(
+    file: Option<&str>,
+    values: &mut Values,
+    read: ReadFile<'_>,
+) -> Result<Config, ConfigError> {
     let (data_dir, data_log_dir) = directories(file, values)?;
-    let (server_id, client) = client_port(values)?;
+    let lines = read_cluster::server_lines(values)?;
+    let my_id_file = data_dir.join("myid");
+    let server_id = read_cluster::own_id(&lines, my_id(&my_id_file, read)?, &my_id_file)?;
+    let own_line = match lines.len() {
+        1 => lines.values().next(),
+        _ => lines.get(&server_id),
+    };
+    let client = client_port(values, own_line.and_then(|(_, line)| line.client.as_ref()))?;
     let tick_time_ms = values.number("tickTime");
     let (min_session_timeout_ms, max_session_timeout_ms) = timeouts(values, tick_time_ms)?;
     let durability = durability(values);
     let auth = auth(values)?;
     let map = map_rules(file, values)?;
+    let tls = if lines.len() < 2 { None } else { peer_tls::read(file, values, read)? };
+    let cluster = read_cluster::cluster(values, &lines, server_id, tls)?;
     Ok(Config {
         server_id,
+        cluster,
         data_dir,
         data_log_dir,
         client,
@@ -107,16 +149,8 @@ fn directories(file: Option<&str>, values: &mut Values) -> Result<(PathBuf, Path
     Ok((data_dir, data_log_dir))
 }
 
-/// The client port, from its own keys or from the one server line; and the id of that line.
-fn client_port(values: &Values) -> Result<(ServerId, ClientPort), ConfigError> {
-    let mut id = ServerId(1);
-    let mut from_line = None;
-    if let Some(line) = values.numbered("server.").next() {
-        let number = line.key.rsplit('.').next().unwrap_or_default();
-        let number = number.parse().ok().filter(|id| (1..=254).contains(id));
-        id = ServerId(number.ok_or_else(|| line.refuse("N of server.N is from 1 to 254"))?);
-        from_line = server_line::parse(&line.value).map_err(|problem| line.refuse(problem))?;
-    }
+/// The client port, from its own keys or from this server's line.
+fn client_port(values: &Values, from_line: Option<&ClientPart>) -> Result<ClientPort, ConfigError> {
     let mut address = values.text("clientPortAddress").map(str::to_owned);
     let mut port = values.number("clientPort");
     if let Some(part) = from_line {
@@ -127,18 +161,17 @@ fn client_port(values: &Values) -> Result<(ServerId, ClientPort), ConfigError> {
             return Err(setting.refuse(problem));
         }
         port = part.port;
-        address = address.or(part.address);
+        address = address.or_else(|| part.address.clone());
     }
     let backlog: i64 = values.number("clientPortListenBacklog");
-    let client = ClientPort {
+    Ok(ClientPort {
         address,
         port,
         listen_backlog: u32::try_from(backlog).ok(),
         max_per_address: values.number("maxClientCnxns"),
         max_connections: values.number("maxCnxns"),
         keep_alive: values.flag("clientTcpKeepAlive"),
-    };
-    Ok((id, client))
+    })
 }
 
 fn timeouts(values: &Values, tick_time_ms: i32) -> Result<(i32, i32), ConfigError> {
@@ -247,7 +280,7 @@ fn map_rules(file: Option<&str>, values: &Values) -> Result<MapRules, ConfigErro
     let partitions: u16 = values.number("partitions");
     let mut prefixes: Vec<(PartitionId, String)> = Vec::new();
     let mut of_prefix: Vec<(String, &Setting)> = Vec::new();
-    for setting in values.numbered("partition.") {
+    for setting in values.numbered("partition.").filter(|one| one.key.ends_with(".prefixes")) {
         let number = setting.key.split('.').rev().nth(1).and_then(|number| number.parse().ok());
         let Some(number) = number.filter(|number| (1..=partitions).contains(number)) else {
             return Err(setting.refuse(format!("N of {} is from 1 to {partitions}", KEY_PREFIXES)));

@@ -46,12 +46,6 @@ impl Values {
         };
         check(key.kind, &setting)?;
         let name = plain.to_owned();
-        if key.name == "server.N"
-            && let Some(first) = self.numbered("server.").next()
-            && first.key != setting.key
-        {
-            return Err(ConfigError::Cluster { place: setting.place, key: setting.key });
-        }
         debug_assert!(number.is_none() || name != key.name);
         let place = setting.place.clone();
         if let Some(before) = self.settings.insert(name, setting)

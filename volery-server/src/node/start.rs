@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, anyhow, bail};
 use volery_proto::command::CommandFlags;
 
 use super::clock::Clock;
@@ -34,6 +34,13 @@ pub(super) struct Shared {
 
 /// Reads the data directory and puts the machine together.
 pub(super) fn start(config: &Config, shared: &Shared) -> anyhow::Result<(Drive, DataDir)> {
+    if let Some(cluster) = &config.cluster {
+        bail!(
+            "there are {} server lines: clusters of several servers come in a later version of \
+             Volery; keep one server line, or none",
+            cluster.servers.len()
+        );
+    }
     let server_id = u64::from(config.server_id.0);
     let dir = DataDir::open(&config.data_dir, &config.data_log_dir, server_id, None)?;
     partition_map::check_or_write(&config.data_dir, &config.map)?;
