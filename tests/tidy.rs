@@ -25,7 +25,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("client_port", &["core"]),
     ("config", &["core"]),
     ("core", &[]),
-    ("node", &["admin", "client_port", "config", "core", "storage", "telemetry"]),
+    ("node", &["admin", "client_port", "config", "core", "peer_port", "storage", "telemetry"]),
+    ("peer_port", &[]),
     ("storage", &[]),
     ("telemetry", &["admin", "config"]),
 ];

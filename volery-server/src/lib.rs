@@ -6,5 +6,6 @@ pub mod client_port;
 pub mod config;
 pub mod core;
 pub mod node;
+pub mod peer_port;
 pub mod storage;
 pub mod telemetry;
