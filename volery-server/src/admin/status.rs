@@ -97,6 +97,8 @@ pub struct ServerStats {
     pub min_client_response_size: u64,
     /// Of the longest one.
     pub max_client_response_size: u64,
+    /// Other servers that can be sent to.
+    pub connected_peers: u64,
     /// The partitions that this server hosts.
     pub partitions: Vec<PartitionStats>,
     /// The rings that this server learns.

@@ -70,6 +70,20 @@ impl Cluster {
         hosts.iter().copied().filter(|id| self.votes(*id)).collect()
     }
 
+    /// Who votes and who holds what, line by line, the same at all servers that are configured
+    /// alike. Servers compare it, with the rules of the map, before they talk: two that count
+    /// majorities against different acceptors would decide twice.
+    #[must_use]
+    pub fn layout(&self) -> String {
+        let mut text = format!("ring.0.servers={}\n", list(&self.global_acceptors));
+        for (partition, servers) in &self.placement {
+            text += &format!("partition.{partition}.servers={}\n", list(servers));
+        }
+        let observers = self.servers.keys().copied().filter(|id| !self.votes(*id));
+        text += &format!("observers={}\n", list(&observers.collect::<Vec<_>>()));
+        text
+    }
+
     /// Whether a server is a participant.
     #[must_use]
     pub fn votes(&self, server: ServerId) -> bool {
@@ -96,6 +110,11 @@ impl Member {
         };
         format!("{host}:{}:{}:{role}{client}", ports.0, ports.1)
     }
+}
+
+/// Ids separated by commas.
+pub(super) fn list(servers: &[ServerId]) -> String {
+    servers.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
 }
 
 /// An IPv6 address in its brackets.

@@ -86,6 +86,11 @@ fn partitions_are_placed_and_observers_do_not_vote() {
     assert_eq!(placed.placement[&PartitionId(2)], ids(&[4, 5, 7]));
     assert_eq!(placed.acceptors(RingId(2)), ids(&[4, 5]));
     assert_eq!(placed.acceptors(RingId::GLOBAL), ids(&[1, 2, 3, 4, 5]));
+    assert_eq!(
+        placed.layout(),
+        "ring.0.servers=1,2,3,4,5\npartition.1.servers=1,2,3\npartition.2.servers=4,5,7\n\
+         observers=7\n"
+    );
     let chosen = cluster(&format!("ring.0.servers=6,2,4\n{six}"));
     assert_eq!(chosen.acceptors(RingId::GLOBAL), ids(&[2, 4, 6]));
     assert_eq!(chosen.acceptors(RingId(1)), ids(&[1, 2, 3, 4, 5, 6]));

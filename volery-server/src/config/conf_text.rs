@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use volery_proto::ids::ServerId;
 
+use super::cluster::list;
 use super::{Cluster, Config, Durability};
 
 /// Bytes in the two directories.
@@ -82,10 +83,6 @@ impl Cluster {
         }
         line("peer.tls", &self.tls.is_some());
     }
-}
-
-fn list(servers: &[ServerId]) -> String {
-    servers.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
 }
 
 impl Durability {

@@ -142,6 +142,7 @@ impl Metrics {
         gauges.min_client_response_size.set(stats.min_client_response_size as f64);
         gauges.max_client_response_size.set(stats.max_client_response_size as f64);
         gauges.volery_partitions.set(stats.partitions.len() as f64);
+        gauges.volery_connected_peers.set(stats.connected_peers as f64);
         metrics::with_local_recorder(&self.recorder.recorder, || publish_labelled(stats));
     }
 
@@ -258,6 +259,7 @@ mod tests {
         let stats = ServerStats {
             latency_us: Spread { count: 2, sum: 5000, min: 1000, max: 4000 },
             received: 9,
+            connected_peers: 2,
             partitions: vec![PartitionStats {
                 partition: PartitionId(2),
                 executed: Zxid(65),
@@ -279,6 +281,7 @@ mod tests {
             ("avg_latency", 2.5),
             ("max_latency", 4.0),
             ("volery_partitions", 1.0),
+            ("volery_connected_peers", 2.0),
             ("volery_partition_executed_zxid{partition=\"2\"}", 65.0),
             ("volery_ring_decided_instance{ring=\"2\"}", 5.0),
         ];

@@ -86,6 +86,10 @@ counters! {
     volery_ring_skips: "Skips decided",
     volery_ring_batched_commands: "Commands in decided values",
     volery_log_bytes: "Bytes written to the log",
+    volery_peer_bytes_received: "Bytes from other servers",
+    volery_peer_bytes_sent: "Bytes to other servers",
+    volery_peer_frames_dropped: "Frames to other servers that were dropped",
+    volery_peer_reconnects: "Links to other servers that were made again",
 }
 
 gauges! {
@@ -109,6 +113,7 @@ gauges! {
     min_client_response_size: "Bytes of the shortest reply",
     max_client_response_size: "Bytes of the longest reply",
     volery_partitions: "Partitions hosted here",
+    volery_connected_peers: "Other servers that can be sent to",
 }
 
 summaries! {
