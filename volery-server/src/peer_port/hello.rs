@@ -104,6 +104,8 @@ impl RefusalReason {
 pub(super) enum HelloError {
     #[error("{0}")]
     Io(#[from] std::io::Error),
+    #[error("TLS: {}", super::tls::words(.0))]
+    Tls(std::io::Error),
     #[error("what came is no handshake of Volery's: is the other end a Volery server?")]
     Garbage,
     #[error("{0}")]

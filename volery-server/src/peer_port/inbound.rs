@@ -18,7 +18,7 @@ use volery_proto::ids::ServerId;
 
 use super::hello::{Answer, Hello, HelloError, Refusal, RefusalReason};
 use super::quiet::Whom;
-use super::{Core, Credit, End, Lane, PeerEvent, Shared, Stream, Way, link, tls, wire};
+use super::{Core, Credit, End, Lane, PeerEvent, Shared, Stream, Way, link, wire};
 
 /// Bytes that are read at once.
 const READ_BYTES: usize = 64 << 10;
@@ -81,14 +81,11 @@ impl<C: Core> Inbound<C> {
         match come_in {
             Ok(Ok((hello, lane, stream))) => self.take_place(&hello, lane, stream).await,
             Ok(Err(HelloError::Refused(_))) => {}
-            Ok(Err(HelloError::Garbage)) => self.complain(&HelloError::Garbage.to_string()),
             // Gone before it said who it is: a port scan, a health check.
-            Ok(Err(HelloError::Io(error))) if self.shared.options.tls.is_none() => {
+            Ok(Err(HelloError::Io(error))) => {
                 tracing::debug!(address = %self.address, %error, "gone before its handshake");
             }
-            Ok(Err(HelloError::Io(error))) => {
-                self.complain(&format!("TLS: {}", tls::words(&error)))
-            }
+            Ok(Err(error)) => self.complain(&error.to_string()),
             Err(_) => tracing::debug!(address = %self.address, "silent instead of a handshake"),
         }
     }
@@ -109,7 +106,7 @@ impl<C: Core> Inbound<C> {
         // A TLS record begins so, and no hello does.
         let is_tls = first == [0x16];
         let mut stream: Box<dyn Stream> = match &options.tls {
-            Some(tls) if is_tls => Box::new(tls.accept(socket).await?),
+            Some(tls) if is_tls => Box::new(tls.accept(socket).await.map_err(HelloError::Tls)?),
             None if is_tls => {
                 self.complain("it uses TLS, which is off here: peer.tls differs");
                 let refusal = Refusal::new(RefusalReason::Tls, String::new());

@@ -18,7 +18,7 @@ use super::backoff::Backoff;
 use super::hello::{self, Hello, HelloError, Refusal};
 use super::outbox::{Batch, Outbox};
 use super::quiet::Whom;
-use super::{Core, End, Lane, PeerEvent, Shared, Stream, Way, tls};
+use super::{Core, End, Lane, PeerEvent, Shared, Stream, Way};
 
 /// Why a peer cannot be had at present.
 #[derive(Debug, thiserror::Error)]
@@ -29,12 +29,14 @@ enum DialError {
     Connect(io::Error),
     #[error("it does not answer")]
     Silent,
-    #[error("TLS: {}", tls::words(.0))]
-    Tls(io::Error),
     #[error("{0}")]
     Handshake(HelloError),
     #[error("it refuses: {0}")]
     Refused(Refusal),
+}
+
+fn tls_failed(error: io::Error) -> DialError {
+    DialError::Handshake(HelloError::Tls(error))
 }
 
 /// The writing end towards one peer on one lane.
@@ -98,14 +100,14 @@ impl<C: Core> Link<C> {
         prepare(&socket, Some(patience), options.keep_alive);
         let mut stream: Box<dyn Stream> = match &options.tls {
             None => Box::new(socket),
-            Some(tls) => Box::new(tls.connect(host, socket).await.map_err(DialError::Tls)?),
+            Some(tls) => Box::new(tls.connect(host, socket).await.map_err(tls_failed)?),
         };
         let hello = Hello::of(options, self.peer, self.lane);
         match hello::introduce(&mut *stream, &hello).await {
             Ok(nonce) => Ok((stream, nonce)),
             Err(HelloError::Refused(refusal)) => Err(DialError::Refused(refusal)),
             // In TLS 1.3 the dialer is done before its own certificate has been looked at.
-            Err(HelloError::Io(error)) if options.tls.is_some() => Err(DialError::Tls(error)),
+            Err(HelloError::Io(error)) if options.tls.is_some() => Err(tls_failed(error)),
             Err(error) => Err(DialError::Handshake(error)),
         }
     }
