@@ -78,12 +78,18 @@ async fn servers_of_another_authority_are_refused() {
     two.trouble("is refused: TLS: received fatal alert: UnknownCA (the other server does not")
         .await;
 
-    // One that believes ours, and has nothing that ours signed: the other side must object.
+    // One that believes ours, and has nothing that ours signed: the dialed server must object, and
+    // nobody dials the other way.
     let (cert, key) = theirs.sign(HERE);
     let intruder = made(&cert, &key, &ours.pem, true).expect("they fit");
-    let (intruder, two) = pair(guarded(1, Some(intruder)), guarded(2, Some(ours.tls(HERE, true))));
-    intruder.trouble("TLS: received fatal alert: UnknownCA (the other server does not").await;
-    two.trouble("TLS: invalid peer certificate: UnknownIssuer").await;
+    let mut intruder = bind(guarded(1, Some(intruder)));
+    let two = bind(guarded(2, Some(ours.tls(HERE, true))));
+    direct(&mut intruder, 2, port_of(&two));
+    let (intruder, two) = (Server::start(intruder), Server::start(two));
+    let said = intruder.trouble("TLS: received fatal alert: UnknownCA (the other server").await;
+    assert!(said.starts_with("server 1 cannot connect to server 2 "), "{said}");
+    let said = two.trouble("TLS: invalid peer certificate: UnknownIssuer").await;
+    assert!(said.starts_with("a connection from 127.0.0.1 is refused: "), "{said}");
     assert_eq!((intruder.handle.connected(), two.handle.connected()), (0, 0));
 }
 
