@@ -240,7 +240,9 @@ mod tests {
         /// Whatever is put, replaced and removed: every piece keeps its bytes, and an empty slab
         /// keeps one page of a size at most.
         #[test]
-        fn pieces_keep_their_bytes(steps in prop::collection::vec((0..4u8, 0..1100usize, any::<u8>()), 1..300)) {
+        fn pieces_keep_their_bytes(
+            steps in prop::collection::vec((0..4u8, 0..1100usize, any::<u8>()), 1..300),
+        ) {
             let mut slab = Slab::default();
             let mut held: Vec<(Piece, Vec<u8>)> = Vec::new();
             for (what, len, byte) in steps {
