@@ -108,7 +108,7 @@ fn partition(data: &[u8]) {
 }
 
 fn chunks_of(partition: &mut Partition) -> Vec<Bytes> {
-    let mut chunks = vec![partition.begin_snapshot()];
+    let mut chunks = partition.begin_snapshot();
     loop {
         let mut slice = Vec::new();
         let last = partition.snapshot_slice(10, &mut slice);

@@ -78,6 +78,9 @@ fn every_mutant_is_caught() {
     let mut survivors = Vec::new();
     println!("{:<24} {:<20} seeds", "mutant", "caught by");
     for mutation in Mutation::ALL.iter().copied() {
+        if Mutation::OF_THE_EXECUTOR.contains(&mutation) {
+            continue;
+        }
         if wanted.as_ref().is_some_and(|name| *name != format!("{mutation:?}")) {
             continue;
         }

@@ -44,6 +44,7 @@ pub(crate) struct Model {
     pub(crate) nodes: BTreeMap<String, Node>,
     pub(crate) sessions: BTreeMap<i64, Session>,
     incarnation: Zxid,
+    start: u64,
     sequences: BTreeMap<u16, u64>,
     times: BTreeMap<PartitionId, i64>,
     map: Arc<PartitionMap>,
@@ -56,6 +57,7 @@ impl Model {
             nodes: BTreeMap::new(),
             sessions: BTreeMap::new(),
             incarnation: Zxid::ZERO,
+            start: 0,
             sequences: BTreeMap::new(),
             times: BTreeMap::new(),
             map,
@@ -74,17 +76,18 @@ impl Model {
         model
     }
 
-    /// The time of a command: no partition that it touches has a later one.
+    /// The time of a command: no partition that it touches has delivered one with a later time.
     fn time(&mut self, destination: &Destination, given: i64) -> i64 {
         let addressed: Vec<PartitionId> = match destination {
             Destination::One(one) => vec![*one],
             Destination::Several(several) => several.clone(),
             Destination::All => Vec::new(),
         };
-        let known = addressed.iter().filter_map(|p| self.times.get(p).copied());
-        let time = known.fold(given, i64::max);
+        let mut time = given;
         for partition in addressed {
-            self.times.insert(partition, time);
+            let last = self.times.entry(partition).or_insert(given);
+            *last = given.max(*last);
+            time = time.max(*last);
         }
         time
     }
@@ -92,8 +95,12 @@ impl Model {
     /// Executes one command.
     pub(crate) fn execute(&mut self, zxid: Zxid, command: &Command, time_ms: i64) -> Outcome {
         if command.operation == Operation::Hello {
-            self.incarnation = zxid;
-            self.sequences.clear();
+            // Decided late, or twice.
+            if command.origin.sequence > self.start {
+                self.start = command.origin.sequence;
+                self.incarnation = zxid;
+                self.sequences.clear();
+            }
             return Outcome::Passed;
         }
         if command.origin.incarnation != self.incarnation {

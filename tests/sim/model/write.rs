@@ -147,7 +147,7 @@ impl Model {
                 node.data = r.data.clone();
                 node.version += 1;
                 node.mzxid = at.zxid.as_i64();
-                node.mtime = at.time;
+                node.mtime = node.mtime.max(at.time);
                 let (stat, readable) = (node.stat(), node.permits(READ));
                 self.changed(at, FiredKind::DataChanged, &r.path, readable);
                 Ok(MultiResult::SetData(stat))

@@ -110,6 +110,49 @@ mod planted {
         EventsAfterReplies,
         /// A one-shot is not used up.
         OneShotsStay,
+        /// 23: a command that waits holds everything behind it.
+        HoldsEverything,
+        /// Commands pass others that change the parent.
+        ParentsPass,
+        /// Commands pass sequential creates that may come to their path.
+        NumbersPass,
+        /// A command's time is that of its execution.
+        TimeAtExecution,
+        /// A command contributes before its turn.
+        ContributesEarly,
+        /// A partition's position passes the commands set aside.
+        PositionPasses,
+        /// Reads do not see that a command is set aside.
+        ReadsPassSetAside,
+        /// A read has observed what stands for it, whatever is set aside before that.
+        ReadsObservePast,
+        /// A session's end shows in a child list before all of its parts are through.
+        PartsSeen,
+        /// A snapshot leaves out the commands set aside.
+        SetAsideForgotten,
+        /// What a command set aside creates for a session that has ended stays.
+        EndingForgotten,
+        /// A hello counts as often as it is decided.
+        HelloTwice,
+    }
+
+    impl Mutation {
+        /// Those that one process cannot show: all its partitions live and die together. The
+        /// executor's own world catches them.
+        pub const OF_THE_EXECUTOR: &'static [Mutation] = &[
+            Mutation::HoldsEverything,
+            Mutation::ParentsPass,
+            Mutation::NumbersPass,
+            Mutation::TimeAtExecution,
+            Mutation::ContributesEarly,
+            Mutation::PositionPasses,
+            Mutation::ReadsPassSetAside,
+            Mutation::ReadsObservePast,
+            Mutation::PartsSeen,
+            Mutation::SetAsideForgotten,
+            Mutation::EndingForgotten,
+            Mutation::HelloTwice,
+        ];
     }
 
     thread_local! {

@@ -99,7 +99,7 @@ fn load_partition(
         })?;
     tracing::debug!(
         partition = id.0,
-        zxid = %partition.position(),
+        zxid = %partition.delivered(),
         znodes = partition.tree().node_count(),
         "snapshot loaded"
     );

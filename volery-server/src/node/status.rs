@@ -101,7 +101,7 @@ fn stats(server: &Server, now: Now) -> ServerStats {
                 partition: p.id(),
                 executed: p.position(),
                 znode_count: p.tree().node_count() as u64,
-                waiting_commands: u64::from(p.lacks().is_some()),
+                waiting_commands: p.set_aside() as u64,
             })
             .collect(),
         rings: server

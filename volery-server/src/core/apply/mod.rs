@@ -14,6 +14,7 @@ mod overlay;
 mod reply;
 mod set_acl;
 mod set_data;
+mod touch;
 
 #[cfg(test)]
 mod border_tests;
@@ -32,6 +33,7 @@ use super::types::{Change, Moment, NodeInfo};
 pub use contribution::{ContributedView, Contribution, ContributionError, contribute};
 pub use node::next_version;
 pub use reply::WriteReply;
+pub use touch::{Touch, TouchKind, touches};
 
 use op::WriteOp;
 

@@ -65,7 +65,8 @@ pub(super) fn without_child(mut parent: NodeInfo, at: Moment) -> NodeInfo {
 pub(super) fn with_data(mut node: NodeInfo, data: &Option<Bytes>, at: Moment) -> NodeInfo {
     node.version = next_version(node.version);
     node.mzxid = at.zxid;
-    node.mtime_ms = at.time_ms;
+    // A write that several partitions share may have set it by a clock that is ahead.
+    node.mtime_ms = node.mtime_ms.max(at.time_ms);
     node.data_length = data_length(data);
     node
 }

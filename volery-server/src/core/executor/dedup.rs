@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use volery_proto::command::{Command, Operation};
+use volery_proto::command::{Command, Operation, Origin};
 use volery_proto::ids::{RingId, ServerId, Zxid};
 
 use crate::core::mutation::mutated;
@@ -14,6 +14,8 @@ use crate::core::mutation::mutated;
 pub(super) struct FrontEnd {
     /// The zxid of its hello.
     pub(super) incarnation: Zxid,
+    /// The number of its start, as the hello says.
+    pub(super) start: u64,
     /// Last number executed in ring 0, and in the partition's own ring.
     pub(super) global: u64,
     pub(super) own: u64,
@@ -40,16 +42,13 @@ impl FrontEnds {
     /// that was passed over would ignore the next (ATTACKS row 5).
     pub(super) fn turn(&mut self, command: &Command, ring: RingId, zxid: Zxid) -> Turn {
         let origin = command.origin;
-        let front_end = self.known.entry(origin.server).or_default();
         if command.operation == Operation::Hello {
-            *front_end = FrontEnd { incarnation: zxid, ..FrontEnd::default() };
-            return Turn::Hello;
+            return self.hello(origin, zxid);
         }
-        if origin.incarnation < front_end.incarnation {
+        let front_end = self.known.entry(origin.server).or_default();
+        // Its own hello has a lower zxid (`after`), so a newer incarnation's is known by now.
+        if origin.incarnation != front_end.incarnation {
             return Turn::Pass;
-        }
-        if origin.incarnation > front_end.incarnation {
-            *front_end = FrontEnd { incarnation: origin.incarnation, ..FrontEnd::default() };
         }
         let last = if ring == RingId::GLOBAL { &mut front_end.global } else { &mut front_end.own };
         if origin.sequence != *last + 1 && !mutated!(NoDuplicateTable) {
@@ -57,5 +56,18 @@ impl FrontEnds {
         }
         *last = origin.sequence;
         if command.operation == Operation::Noop { Turn::Pass } else { Turn::Execute }
+    }
+
+    /// A front end begins, once for each start: a hello that a ring decides twice, or decides
+    /// when the server has started again since, changes nothing. Else the front end would go on
+    /// under the first zxid and be fenced by the second.
+    fn hello(&mut self, origin: Origin, zxid: Zxid) -> Turn {
+        let known = self.known.get(&origin.server);
+        if known.is_some_and(|known| origin.sequence <= known.start) && !mutated!(HelloTwice) {
+            return Turn::Pass;
+        }
+        let started = FrontEnd { incarnation: zxid, start: origin.sequence, ..FrontEnd::default() };
+        self.known.insert(origin.server, started);
+        Turn::Hello
     }
 }

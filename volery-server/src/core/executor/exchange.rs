@@ -1,5 +1,6 @@
-//! Contributions: those that came early, and the outbox of those given. Both are kept by zxid
-//! and apply to that command alone. No time-out ever changes a result. DESIGN section 6.
+//! Contributions: those that came before their command, and the outbox of those given. Both are
+//! kept by zxid and apply to that command alone. No time-out ever changes a result. DESIGN
+//! section 6. What comes later goes to the command itself, which is set aside by then.
 //! Called by the partition replica.
 
 use std::collections::BTreeMap;
@@ -16,26 +17,26 @@ pub(super) type Contributions = BTreeMap<PartitionId, Arc<Contribution>>;
 /// The exchange of one partition.
 #[derive(Debug, Default)]
 pub(super) struct Exchange {
-    received: BTreeMap<Zxid, Contributions>,
+    early: BTreeMap<Zxid, Contributions>,
     /// Replicated state (left out of digests): whoever replays a command asks for it again.
     /// Encoded: it is kept for long, and must not hold on to the buffers that requests came in.
     pub(super) outbox: BTreeMap<Zxid, Bytes>,
 }
 
 impl Exchange {
-    /// The first counts; all replicas of a partition say the same.
+    /// For a command that is not delivered yet. The first counts; all replicas of a partition
+    /// say the same.
     pub(super) fn receive(&mut self, zxid: Zxid, from: PartitionId, given: Arc<Contribution>) {
-        self.received.entry(zxid).or_default().entry(from).or_insert(given);
+        self.early.entry(zxid).or_default().entry(from).or_insert(given);
     }
 
-    pub(super) fn has(&self, zxid: Zxid, from: PartitionId) -> bool {
-        self.received.get(&zxid).is_some_and(|given| given.contains_key(&from))
-    }
-
-    /// The contributions to a command that executes now; older ones are of no use any more.
-    pub(super) fn take(&mut self, zxid: Zxid) -> Contributions {
-        let later = self.received.split_off(&Zxid(zxid.0 + 1));
-        let mut now = std::mem::replace(&mut self.received, later);
+    /// What came early for a command that is delivered now; for older ones nobody will ask.
+    pub(super) fn take_early(&mut self, zxid: Zxid) -> Contributions {
+        if self.early.is_empty() {
+            return Contributions::new();
+        }
+        let later = self.early.split_off(&Zxid(zxid.0 + 1));
+        let mut now = std::mem::replace(&mut self.early, later);
         now.remove(&zxid).unwrap_or_default()
     }
 

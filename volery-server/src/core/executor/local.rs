@@ -9,7 +9,8 @@ use volery_proto::ids::{SessionId, Zxid};
 use volery_proto::jute::Writer;
 use volery_proto::zk::{ErrorCode, GetEphemeralsRequest, Id, PathRequest, Request, SetWatches2};
 
-use super::Partition;
+use super::{Partition, Scope};
+use crate::core::mutation::mutated;
 use crate::core::read::{self, ReadContext, ReadOutcome, ReadReply};
 use crate::core::types::ConnId;
 use crate::core::watch::{self, EventType, WatchKind};
@@ -90,6 +91,36 @@ fn failed(code: ErrorCode, observed: Zxid) -> Served {
 }
 
 impl Partition {
+    /// Whether a read of this scope may run here for a session with this frontier: everything up
+    /// to the frontier that could change its scope is executed. What is set aside above it is no
+    /// obstacle for one znode: the read then sees it as it is before the first of them, and
+    /// observes less (`observed`). A larger scope has no such point, as commands have passed.
+    #[must_use]
+    pub fn shows(&self, scope: Scope<'_>, frontier: Zxid) -> bool {
+        if self.delivered() < frontier {
+            return false;
+        }
+        match (self.aside.first_in(scope), scope) {
+            (None, _) => true,
+            (Some(first), Scope::Znode(path)) => {
+                // The end of a session comes in parts: one that has changed the child list here
+                // must not be seen without the other.
+                let in_parts = self.tree.get(path).is_some_and(|node| node.last_change() >= first);
+                first > frontier && (!in_parts || mutated!(PartsSeen))
+            }
+            (Some(_), _) => false,
+        }
+    }
+
+    /// What a read of one znode has observed: nothing of the commands set aside that may change
+    /// it, however late the change that stands for what it saw.
+    fn observed(&self, path: &str, observed: Zxid) -> Zxid {
+        match self.aside.first_in(Scope::Znode(path)) {
+            Some(first) if !mutated!(ReadsObservePast) => observed.min(Zxid(first.0 - 1)),
+            _ => observed,
+        }
+    }
+
     fn context<'a>(&self, client: &Client<'a>) -> ReadContext<'a> {
         ReadContext {
             session: client.session,
@@ -114,6 +145,7 @@ impl Partition {
             self.watches.set_identities(client.conn, client.identities.clone());
             self.watches.add(path, client.conn, kind);
         }
+        let observed = path_of(request).map_or(observed, |path| self.observed(path, observed));
         Served { err, observed, watching: watch.is_some() }
     }
 
@@ -183,7 +215,8 @@ impl Partition {
         let again =
             watch::set_watches(&mut self.watches, client.conn, &lists, &self.tree, self.last_write);
         let event = again.events.into_iter().next().map(|event| event.kind);
-        let served = Served { err: 0, observed: again.observed, watching: event.is_none() };
+        let observed = self.observed(path, again.observed);
+        let served = Served { err: 0, observed, watching: event.is_none() };
         Again { event, served }
     }
 
@@ -219,6 +252,13 @@ impl Partition {
     /// The connection is gone, and its watches with it.
     pub fn drop_connection(&mut self, conn: ConnId) {
         self.watches.remove_connection(conn);
+    }
+}
+
+fn path_of(request: &Request) -> Option<&ByteString> {
+    match request {
+        Request::GetAcl(r) => Some(&r.path),
+        _ => watched_path(request),
     }
 }
 

@@ -3,38 +3,45 @@
 //! the command or in its state: no clock, no configuration. Called by the server machine.
 //!
 //! ```text
-//! decided values → merge → dedup → (exchange: wait for contributions) → turn → tree
-//!                                        ↓ contribution                   ↓ results, events
+//! decided values → merge → dedup → turn → tree          (a conflict, or contributions lack:)
+//!                              ↓    ↓ results, events ◄──── set_aside ──► contribution
 //! ```
+//!
+//! *Delivered* is what the merge has handed out, *executed* what has also left `set_aside`.
 
 mod dedup;
+mod deliver;
+mod ending;
 mod exchange;
 mod local;
+mod set_aside;
 mod snapshot;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)] // A test fails by its panic.
+mod tests;
 mod turn;
 mod views;
-
-#[cfg(test)]
-mod tests;
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use volery_proto::command::{Origin, Value};
-use volery_proto::ids::{Instance, PartitionId, RingId, SessionId, Slot, Zxid};
+use volery_proto::ids::{Instance, PartitionId, RingId, ServerId, SessionId, Slot, Zxid};
 use volery_proto::zk::ErrorCode;
 
 use crate::core::apply::Contribution;
-use crate::core::merge::{Cursor, Delivery, Merge};
+use crate::core::merge::{Cursor, Merge};
 use crate::core::mutation::mutated;
-use crate::core::oracle::{Destination, PartitionMap, ROOT_PARTITION};
+use crate::core::oracle::{PartitionMap, ROOT_PARTITION};
 use crate::core::session::SessionTable;
 use crate::core::tree::{Tree, TreeError};
 use crate::core::watch::{self, WatchTable};
-use dedup::{FrontEnds, Turn};
+use dedup::FrontEnds;
 use exchange::Exchange;
+use set_aside::SetAside;
 
 pub use local::{Again, Client, Served, WatchList};
+pub use set_aside::Scope;
 pub use snapshot::SnapshotError;
 
 /// What a command came to, the same at every partition that it addresses.
@@ -132,13 +139,6 @@ pub enum ExecutorError {
     },
 }
 
-/// A command that waits for contributions; everything behind it waits too.
-#[derive(Debug)]
-struct Waiting {
-    delivery: Delivery,
-    partitions: Vec<PartitionId>,
-}
-
 /// The replica of one partition.
 #[derive(Debug)]
 pub struct Partition {
@@ -149,11 +149,11 @@ pub struct Partition {
     front_ends: FrontEnds,
     merge: Merge,
     exchange: Exchange,
-    /// The latest time of any command: no znode's time goes back (ATTACKS row 27).
+    /// The latest time of any command delivered (ATTACKS row 27).
     last_time_ms: i64,
-    /// The last command that may have changed the tree.
+    /// The last command delivered that may change the tree.
     last_write: Zxid,
-    waiting: Option<Waiting>,
+    aside: SetAside,
     watches: WatchTable,
     /// Commands executed since the last snapshot began.
     since_snapshot: u64,
@@ -176,7 +176,7 @@ impl Partition {
             exchange: Exchange::default(),
             last_time_ms: 0,
             last_write: Zxid::ZERO,
-            waiting: None,
+            aside: SetAside::default(),
             watches: WatchTable::default(),
             since_snapshot: 0,
         }
@@ -206,20 +206,39 @@ impl Partition {
         &self.watches
     }
 
-    /// Everything up to here is executed.
+    /// Everything up to here is executed: the events of whatever is above are still to come, and
+    /// contributions from here on may still be asked for. See also [`Partition::delivered`].
     #[must_use]
     pub fn position(&self) -> Zxid {
-        match &self.waiting {
-            // Its events are still to come.
-            Some(waiting) => Zxid(waiting.delivery.zxid.0 - 1),
-            None => self.merge.position(),
+        let delivered = self.merge.position();
+        match self.aside.oldest() {
+            Some(oldest) if !mutated!(PositionPasses) => delivered.min(Zxid(oldest.0 - 1)),
+            _ => delivered,
         }
     }
 
-    /// The last command that may have changed the tree: no read shows anything later.
+    /// Everything up to here is delivered: executed, or set aside.
+    #[must_use]
+    pub fn delivered(&self) -> Zxid {
+        self.merge.position()
+    }
+
+    /// How many commands are set aside.
+    #[must_use]
+    pub fn set_aside(&self) -> usize {
+        self.aside.len()
+    }
+
+    /// The last command delivered that may change the tree: no read shows anything later.
     #[must_use]
     pub fn last_write(&self) -> Zxid {
         self.last_write
+    }
+
+    /// The number of a front end's last start that is known here, 0 if none is.
+    #[must_use]
+    pub fn last_start(&self, server: ServerId) -> u64 {
+        self.front_ends.known.get(&server).map_or(0, |known| known.start)
     }
 
     /// Where it reads on in ring 0 and in its own ring after a restart.
@@ -231,7 +250,7 @@ impl Partition {
     /// The slot that a ring has to pass for the next command to execute.
     #[must_use]
     pub fn wanted(&self) -> Option<(RingId, Slot)> {
-        if self.waiting.is_some() { None } else { self.merge.wanted() }
+        if self.aside.is_full() { None } else { self.merge.wanted() }
     }
 
     /// Takes a decided value of ring 0 or of its own ring.
@@ -253,7 +272,7 @@ impl Partition {
 
     /// Takes another partition's contribution.
     pub fn contribution(&mut self, zxid: Zxid, from: PartitionId, given: Arc<Contribution>) {
-        if zxid > self.position() {
+        if !self.aside.give(zxid, from, &given) && zxid > self.merge.position() {
             self.exchange.receive(zxid, from, given);
         }
     }
@@ -264,72 +283,13 @@ impl Partition {
         self.exchange.contributed(zxid)
     }
 
-    /// The command that waits, and whose contributions it lacks.
-    #[must_use]
-    pub fn lacks(&self) -> Option<(Zxid, Vec<PartitionId>)> {
-        let waiting = self.waiting.as_ref()?;
-        let zxid = waiting.delivery.zxid;
-        let lacking = |p: &PartitionId| *p != self.id && !self.exchange.has(zxid, *p);
-        Some((zxid, waiting.partitions.iter().copied().filter(lacking).collect()))
+    /// The commands that wait for contributions, and whose they lack.
+    pub fn lacks(&self) -> impl Iterator<Item = (Zxid, Vec<PartitionId>)> {
+        self.aside.lacking()
     }
 
     /// Forgets contributions that every partition has behind a durable snapshot.
     pub fn trim_outbox(&mut self, below: Zxid) {
         self.exchange.trim(below);
-    }
-
-    /// Executes everything that can be.
-    ///
-    /// # Errors
-    /// An invariant is broken.
-    pub fn advance(&mut self, out: &mut Vec<Output>) -> Result<(), ExecutorError> {
-        loop {
-            if let Some(waiting) = &self.waiting {
-                let zxid = waiting.delivery.zxid;
-                let complete = |p: &PartitionId| *p == self.id || self.exchange.has(zxid, *p);
-                if !waiting.partitions.iter().all(complete) {
-                    return Ok(());
-                }
-                if let Some(Waiting { delivery, .. }) = self.waiting.take() {
-                    let others = self.exchange.take(zxid);
-                    self.execute_write(&delivery, Some(&others), out)?;
-                }
-                continue;
-            }
-            let Some(delivery) = self.merge.pop() else { return Ok(()) };
-            self.deliver(delivery, out)?;
-        }
-    }
-
-    /// One command's turn has come.
-    fn deliver(&mut self, delivery: Delivery, out: &mut Vec<Output>) -> Result<(), ExecutorError> {
-        self.since_snapshot += 1;
-        let ring = delivery.zxid.ring();
-        if mutated!(UnaddressedNotCounted) {
-            let operation = &delivery.command().operation;
-            if !self.map.destination(operation).includes(self.id) {
-                return Ok(());
-            }
-        }
-        match self.front_ends.turn(delivery.command(), ring, delivery.zxid) {
-            Turn::Execute => {}
-            Turn::Hello => {
-                out.push(Output::Hello { origin: delivery.command().origin, zxid: delivery.zxid });
-                return Ok(());
-            }
-            Turn::Pass => return Ok(()),
-        }
-        let destination = self.map.destination(&delivery.command().operation);
-        if !destination.includes(self.id) {
-            return Ok(());
-        }
-        match destination {
-            Destination::Several(partitions) if self.may_execute(&delivery) => {
-                self.contribute(&delivery, &partitions, out);
-                self.waiting = Some(Waiting { delivery, partitions });
-                Ok(())
-            }
-            _ => self.execute(&delivery, out),
-        }
     }
 }

@@ -1,10 +1,10 @@
-//! A replica's state in a snapshot: cursors, sessions, front ends, outbox, times, map; then the
-//! tree's chunks. Written in slices between commands, exact as of its begin. DESIGN section 8.
-//! It never touches a file. Called by the server machine and at recovery.
+//! A replica's state in a snapshot: cursors, sessions, front ends, outbox, times, what is set
+//! aside, map; then the tree's chunks. Written in slices between commands, exact as of its begin.
+//! DESIGN section 8. It never touches a file. Called by the server machine and at recovery.
 
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Buf as _, Bytes, BytesMut};
 use prost::Message;
 use volery_proto::ids::{Instance, PartitionId, ServerId, SessionId, Slot, Zxid};
 use volery_proto::wire;
@@ -49,6 +49,20 @@ fn from_wire(cursor: Option<wire::Cursor>) -> Cursor {
     Cursor { instance: Instance(instance), position: Slot(position), index }
 }
 
+/// The head's longest piece; storage and peers bound their chunks.
+const PIECE_BYTES: usize = 4 << 20;
+
+/// Cuts the head: each piece says in its first byte whether another follows.
+fn pieces(head: &[u8]) -> Vec<Bytes> {
+    let count = head.len().div_ceil(PIECE_BYTES).max(1);
+    let piece = |at: usize| {
+        let end = head.len().min((at + 1) * PIECE_BYTES);
+        let more = u8::from(at + 1 < count);
+        [&[more], &head[at * PIECE_BYTES..end]].concat().into()
+    };
+    (0..count).map(piece).collect()
+}
+
 impl Partition {
     /// Commands delivered since the last snapshot began.
     #[must_use]
@@ -56,14 +70,9 @@ impl Partition {
         self.since_snapshot
     }
 
-    /// Whether a snapshot may begin: no command waits half-way.
-    #[must_use]
-    pub fn can_snapshot(&self) -> bool {
-        self.waiting.is_none()
-    }
-
-    /// Begins a snapshot as of now; returns its head, the first chunk.
-    pub fn begin_snapshot(&mut self) -> Bytes {
+    /// Begins a snapshot as of now; returns its first chunks. It shows everything delivered: the
+    /// tree has the effects of commands that have passed those set aside, which are beside it.
+    pub fn begin_snapshot(&mut self) -> Vec<Bytes> {
         self.since_snapshot = 0;
         self.tree.begin_snapshot();
         let (global, own) = self.merge.cursors();
@@ -95,6 +104,7 @@ impl Partition {
                     incarnation: f.incarnation.0,
                     global: f.global,
                     own: f.own,
+                    start: f.start,
                 })
                 .collect(),
             outbox: self
@@ -104,8 +114,9 @@ impl Partition {
                 .filter(|_| !mutated!(OutboxForgotten))
                 .map(|(zxid, c)| wire::OutboxEntry { zxid: zxid.0, contribution: c.clone() })
                 .collect(),
+            set_aside: if mutated!(SetAsideForgotten) { Vec::new() } else { self.aside.to_wire() },
         };
-        head.encode_to_vec().into()
+        pieces(&head.encode_to_vec())
     }
 
     /// Appends the next chunk of the tree; true once it was the last.
@@ -128,8 +139,17 @@ impl Partition {
         hash_seed: u64,
         mut chunks: impl FnMut() -> Result<Option<Bytes>, E>,
     ) -> Result<Partition, E> {
-        let head = chunks()?.ok_or_else(|| SnapshotError::Head("it is empty".to_owned()))?;
-        let state = wire::PartitionState::decode(head)
+        let mut head = BytesMut::new();
+        loop {
+            let short = || SnapshotError::Head("it ends early".to_owned());
+            let mut piece = chunks()?.ok_or_else(short)?;
+            let more = piece.try_get_u8().map_err(|_| short())?;
+            head.extend_from_slice(&piece);
+            if more == 0 {
+                break;
+            }
+        }
+        let state = wire::PartitionState::decode(head.freeze())
             .map_err(|error| SnapshotError::Head(error.to_string()))?;
         if state.partition != u32::from(id.0) {
             return Err(SnapshotError::Partition { found: state.partition, wanted: id }.into());
@@ -161,7 +181,12 @@ impl Partition {
             self.sessions.open(SessionId(s.id), session);
         }
         for f in state.front_ends {
-            let known = FrontEnd { incarnation: Zxid(f.incarnation), global: f.global, own: f.own };
+            let known = FrontEnd {
+                incarnation: Zxid(f.incarnation),
+                start: f.start,
+                global: f.global,
+                own: f.own,
+            };
             self.front_ends.known.insert(server(f.server)?, known);
         }
         for entry in state.outbox {
@@ -170,10 +195,15 @@ impl Partition {
             let contribution = Bytes::copy_from_slice(&entry.contribution);
             self.exchange.give(Zxid(entry.zxid), contribution);
         }
+        let contributed = |zxid: Zxid| self.exchange.outbox.contains_key(&zxid);
+        for item in state.set_aside {
+            self.aside.restore(item, self.id, &self.map, &contributed)?;
+        }
         Ok(())
     }
 
-    /// A digest of everything replicated but the outbox: equal at all replicas at one position.
+    /// A digest of everything replicated but the outbox: equal at all replicas that have executed
+    /// the same. What is set aside is not in it.
     #[must_use]
     pub fn digest(&self) -> u64 {
         let text = format!(

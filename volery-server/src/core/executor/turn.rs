@@ -5,14 +5,18 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use volery_proto::command::Operation;
+#[cfg(feature = "mutants")]
+use volery_proto::ids::Zxid;
 use volery_proto::ids::{PartitionId, SessionId};
 use volery_proto::jute::Writer;
 use volery_proto::zk::{ErrorCode, Request};
 
 use super::exchange::Contributions;
+#[cfg(feature = "mutants")]
+use super::set_aside::Work;
 use super::views::ChangeAcls;
 use super::{CommandOutcome, ExecutorError, Output, Partition};
-use crate::core::apply::{self, ContributedView, Outcome, WriteContext};
+use crate::core::apply::{self, ContributedView, Outcome, WriteContext, WriteReply};
 use crate::core::merge::Delivery;
 use crate::core::mutation::mutated;
 use crate::core::session::Session;
@@ -22,42 +26,64 @@ use crate::core::watch;
 impl Partition {
     /// Whether the session of a write may write. Only ring 0 writes sessions, so all partitions
     /// that a multi-partition command addresses decide alike. The reaper has no session.
-    pub(super) fn may_execute(&self, delivery: &Delivery) -> bool {
+    pub(super) fn verdict(&self, delivery: &Delivery) -> Result<(), ErrorCode> {
         let command = delivery.command();
-        command.session == SessionId(0)
-            || self.sessions.check(command.session, command.epoch).is_ok()
+        match command.session {
+            SessionId(0) => Ok(()),
+            session => self.sessions.check(session, command.epoch),
+        }
     }
 
-    /// Says what this partition knows of a command's read set, before it waits for anything.
-    pub(super) fn contribute(
-        &mut self,
+    /// A command that may change the tree is delivered: returns its time. Decided here and not
+    /// when it executes, as commands that are set aside execute later at some replicas.
+    pub(super) fn fix_moment(&mut self, delivery: &Delivery) -> i64 {
+        let given = delivery.time_ms as i64;
+        self.last_time_ms = self.last_time_ms.max(given);
+        self.last_write = delivery.zxid;
+        if mutated!(TimeGoesBack) { given } else { self.last_time_ms }
+    }
+
+    /// What this partition knows of a command's read set, on its turn.
+    pub(super) fn contribution_to(
+        &self,
         delivery: &Delivery,
-        partitions: &[PartitionId],
-        out: &mut Vec<Output>,
-    ) {
-        let Operation::Write(request) = &delivery.command().operation else { return };
+        others: &[PartitionId],
+        last_time_ms: i64,
+    ) -> Output {
+        let command = delivery.command();
         let (map, id) = (&self.map, self.id);
         let owns = |path: &str| map.owner(path) == id;
-        let identities = &delivery.command().identities;
-        let mut contribution = apply::contribute(request, &self.tree, identities, &owns);
-        contribution.last_time_ms = self.last_time_ms;
-        let contribution = Arc::new(contribution);
-        self.exchange.give(delivery.zxid, contribution.encode());
-        let to = partitions.iter().copied().filter(|p| *p != id).collect();
-        out.push(Output::Contribute { zxid: delivery.zxid, from: id, to, contribution });
+        let mut contribution = match &command.operation {
+            Operation::Write(request) => {
+                apply::contribute(request, &self.tree, &command.identities, &owns)
+            }
+            _ => apply::Contribution::default(),
+        };
+        contribution.last_time_ms = last_time_ms;
+        let (zxid, contribution) = (delivery.zxid, Arc::new(contribution));
+        Output::Contribute { zxid, from: id, to: others.to_vec(), contribution }
     }
 
-    /// For a mutant: what this partition would say now of the command that another waits with.
+    /// Says it, before it waits for anything.
+    pub(super) fn contribute(&mut self, said: Output, out: &mut Vec<Output>) {
+        if let Output::Contribute { zxid, contribution, .. } = &said {
+            self.exchange.give(*zxid, contribution.encode());
+            out.push(said);
+        }
+    }
+
+    /// For a mutant: what this partition would say now of a command that another waits with.
     #[cfg(feature = "mutants")]
-    pub fn peek(&self, waiting: &Partition) -> Option<Arc<apply::Contribution>> {
-        let delivery = &waiting.waiting.as_ref()?.delivery;
-        let Operation::Write(request) = &delivery.command().operation else { return None };
-        let owns = |path: &str| self.map.owner(path) == self.id;
-        let identities = &delivery.command().identities;
-        Some(Arc::new(apply::contribute(request, &self.tree, identities, &owns)))
+    pub fn peek(&self, waiting: &Partition, zxid: Zxid) -> Option<Arc<apply::Contribution>> {
+        let (_, item) = waiting.aside.iter().find(|((at, _), _)| *at == zxid)?;
+        let Work::Exchange { delivery, .. } = &item.work else { return None };
+        match self.contribution_to(delivery, &[], 0) {
+            Output::Contribute { contribution, .. } => Some(contribution),
+            _ => None,
+        }
     }
 
-    /// Executes a command that needs nothing from other partitions.
+    /// Executes a command of sessions or a barrier: it needs nothing from other partitions.
     pub(super) fn execute(
         &mut self,
         delivery: &Delivery,
@@ -66,8 +92,7 @@ impl Partition {
         let command = delivery.command();
         let (session, zxid) = (command.session, delivery.zxid);
         let outcome = match &command.operation {
-            Operation::Write(_) => return self.execute_write(delivery, None, out),
-            Operation::Noop | Operation::Hello => return Ok(()),
+            Operation::Write(_) | Operation::Noop | Operation::Hello => return Ok(()),
             Operation::CreateSession { password, timeout_ms } => {
                 // A copy: it must not keep the buffer that the command was read into.
                 let (password, timeout_ms) = (Bytes::copy_from_slice(password), *timeout_ms);
@@ -101,71 +126,45 @@ impl Partition {
         Ok(())
     }
 
-    /// A session ends: its ephemerals of this partition go, without asking any other.
-    fn end_session(
-        &mut self,
-        delivery: &Delivery,
-        out: &mut Vec<Output>,
-    ) -> Result<(), ExecutorError> {
-        let command = delivery.command();
-        let session = command.session;
-        if !self.sessions.close(session, command.epoch) {
-            return Ok(());
-        }
-        let moment = self.moment(delivery, None);
-        let changes = self.tree.end_session_changes(session.0);
-        if !changes.is_empty() {
-            self.last_write = delivery.zxid;
-        }
-        for (index, (change, part)) in changes.iter().enumerate() {
-            self.change(index as u32, change, *part, moment, out)?;
-        }
-        out.push(Output::SessionEnded { session });
-        Ok(())
-    }
-
-    /// The command's time: no partition that it touches has a later one.
-    fn moment(&mut self, delivery: &Delivery, others: Option<&Contributions>) -> Moment {
-        let given = others.into_iter().flat_map(|all| all.values().map(|c| c.last_time_ms));
-        let time_ms = given.fold(self.last_time_ms.max(delivery.time_ms as i64), i64::max);
-        let time_ms = if mutated!(TimeGoesBack) { delivery.time_ms as i64 } else { time_ms };
-        self.last_time_ms = time_ms;
-        Moment { zxid: delivery.zxid, time_ms }
+    /// A write that its session forbids.
+    pub(super) fn refuse(&mut self, delivery: &Delivery, code: ErrorCode, out: &mut Vec<Output>) {
+        let Operation::Write(request) = &delivery.command().operation else { return };
+        let reply = match code {
+            // The connection is closed without a reply, whatever the write.
+            ErrorCode::SessionMoved => Err(code),
+            _ => apply::refuse(request, code).reply,
+        };
+        self.answer(delivery, reply, out);
     }
 
     /// Executes a client's write, with the contributions of the other partitions it addresses.
+    /// `time_ms` was fixed when it was delivered.
     pub(super) fn execute_write(
         &mut self,
         delivery: &Delivery,
+        time_ms: i64,
         others: Option<&Contributions>,
         out: &mut Vec<Output>,
     ) -> Result<(), ExecutorError> {
         let command = delivery.command();
         let Operation::Write(request) = &command.operation else { return Ok(()) };
-        let zxid = delivery.zxid;
-        // The reaper has no session.
-        let may = match command.session {
-            SessionId(0) => Ok(()),
-            session => self.sessions.check(session, command.epoch),
+        let given = others.into_iter().flat_map(|all| all.values().map(|c| c.last_time_ms));
+        let time_ms = if mutated!(TimeGoesBack) {
+            time_ms
+        } else {
+            // No partition that it addresses has a later one.
+            given.fold(time_ms, i64::max)
         };
-        let Outcome { reply, changes } = match may {
-            // The connection is closed without a reply, whatever the write.
-            Err(ErrorCode::SessionMoved) => {
-                Outcome { reply: Err(ErrorCode::SessionMoved), changes: Vec::new() }
-            }
-            Err(code) => apply::refuse(request, code),
-            Ok(()) => {
-                let context = WriteContext {
-                    moment: self.moment(delivery, others),
-                    session: command.session,
-                    identities: &command.identities,
-                    flags: command.flags,
-                };
-                self.last_write = zxid;
-                self.evaluate(request, &context, others)
-            }
+        let time_ms =
+            if mutated!(TimeAtExecution) { time_ms.max(self.last_time_ms) } else { time_ms };
+        let moment = Moment { zxid: delivery.zxid, time_ms };
+        let context = WriteContext {
+            moment,
+            session: command.session,
+            identities: &command.identities,
+            flags: command.flags,
         };
-        let moment = Moment { zxid, time_ms: self.last_time_ms };
+        let Outcome { reply, changes } = self.evaluate(request, &context, others);
         for (index, change) in &changes {
             let part = match others {
                 None => Part::WHOLE,
@@ -176,13 +175,24 @@ impl Partition {
             };
             self.change(*index, change, part, moment, out)?;
         }
+        self.answer(delivery, reply, out);
+        Ok(())
+    }
+
+    fn answer(
+        &self,
+        delivery: &Delivery,
+        reply: Result<WriteReply, ErrorCode>,
+        out: &mut Vec<Output>,
+    ) {
         let outcome = CommandOutcome::Write(reply.map(|reply| {
             let mut w = Writer::new();
             reply.write_body(&mut w);
             w.finish()
         }));
-        out.push(Output::Executed { origin: command.origin, ring: zxid.ring(), zxid, outcome });
-        Ok(())
+        let zxid = delivery.zxid;
+        let origin = delivery.command().origin;
+        out.push(Output::Executed { origin, ring: zxid.ring(), zxid, outcome });
     }
 
     fn evaluate(
@@ -208,7 +218,7 @@ impl Partition {
     }
 
     /// Makes one change of a command, and fires its watches.
-    fn change(
+    pub(super) fn change(
         &mut self,
         index: u32,
         change: &Change,

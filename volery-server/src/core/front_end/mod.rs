@@ -14,6 +14,8 @@ mod order;
 mod release;
 mod replicas;
 mod serve;
+#[cfg(test)]
+mod tests;
 mod totals;
 
 use std::collections::BTreeMap;
@@ -96,6 +98,8 @@ pub struct FrontEnd {
     config: FrontEndConfig,
     /// Zxid of this incarnation's hello, once it is executed.
     incarnation: Option<Zxid>,
+    /// The number of this start, in its hello.
+    start: u64,
     /// Indexed by ring.
     numberings: Vec<Numbering>,
     connections: BTreeMap<ConnId, Connection>,
@@ -145,6 +149,7 @@ impl FrontEnd {
             expiry: Expiry::new(config.tick_ms),
             config,
             incarnation: None,
+            start: 0,
             numberings: (0..rings).map(|_| Numbering::default()).collect(),
             connections: BTreeMap::new(),
             sessions: BTreeMap::new(),
@@ -164,9 +169,16 @@ impl FrontEnd {
     }
 
     /// Proposes the hello that makes this incarnation of the server known to every partition.
-    pub fn begin(&mut self) {
+    /// `last` is the number of the last start that is known of this server: each start has a
+    /// higher one, and a hello takes effect once, in this order.
+    pub fn begin(&mut self, last: u64, now: Now) {
+        self.start = now.unix_us.max(last.saturating_add(1));
         let command = Command {
-            origin: Origin { server: self.config.server, ..Origin::default() },
+            origin: Origin {
+                server: self.config.server,
+                incarnation: Zxid::ZERO,
+                sequence: self.start,
+            },
             session: SessionId(0),
             epoch: Zxid::ZERO,
             identities: self.no_identities.clone(),
@@ -184,9 +196,14 @@ impl FrontEnd {
         self.incarnation.is_some()
     }
 
-    /// The hello was executed.
-    pub fn hello_executed(&mut self, zxid: Zxid) {
-        self.incarnation.get_or_insert(zxid);
+    /// A hello of this server was executed. That of an earlier start, ordered late and with a
+    /// clock that was ahead, makes ours a duplicate: it is said again.
+    pub fn hello_executed(&mut self, origin: Origin, zxid: Zxid, now: Now) {
+        if origin.sequence == self.start {
+            self.incarnation.get_or_insert(zxid);
+        } else if origin.sequence > self.start && self.incarnation.is_none() {
+            self.begin(origin.sequence, now);
+        }
     }
 
     /// This incarnation, if it is known.
@@ -239,6 +256,8 @@ impl FrontEnd {
         let incarnation = self.incarnation.unwrap_or_default();
         let sequence = self.numberings[usize::from(ring.0)].next(waiter);
         command.origin = Origin { server: self.config.server, incarnation, sequence };
+        // Every partition delivers the hello first: ring 0 alone says which incarnations count.
+        command.after = command.after.max(incarnation);
         self.proposals.push((ring, command));
     }
 

@@ -2,7 +2,7 @@
 //! by zxid between them, nothing before every partition that could still have something older
 //! for this session is executed through it. DESIGN section 7, "release rule".
 
-use volery_proto::ids::Zxid;
+use volery_proto::ids::{PartitionId, Zxid};
 use volery_proto::jute::{Jute, Writer};
 use volery_proto::zk::{OpCode, ReplyHeader};
 
@@ -49,16 +49,20 @@ impl Connection {
         }
         let begun = if mutated!(OutstandingForgotten) { 0 } else { self.begun };
         for item in self.queue.iter().take(begun) {
+            // An answered command has no result below it that is still to come, whatever other
+            // commands are set aside where it ran; but a closing is answered once all have it.
+            let done = matches!(item.state, State::Done(_));
+            let is_behind = |p: &PartitionId| {
+                (if done { replicas.delivered(*p) } else { replicas.position(*p) }) < zxid
+            };
             match &item.destination {
                 None => {}
-                Some(Destination::One(p)) if replicas.position(*p) < zxid => behind.push(*p),
-                Some(Destination::One(_)) => {}
+                Some(Destination::One(p)) => behind.extend(Some(*p).filter(is_behind)),
                 Some(Destination::Several(several)) => {
-                    behind.extend(several.iter().filter(|p| replicas.position(**p) < zxid));
+                    behind.extend(several.iter().copied().filter(is_behind));
                 }
                 Some(Destination::All) => {
-                    let all = replicas.map().partitions();
-                    behind.extend(all.filter(|p| replicas.position(*p) < zxid));
+                    behind.extend(replicas.map().partitions().filter(is_behind));
                 }
             }
         }

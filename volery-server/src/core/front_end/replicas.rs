@@ -40,10 +40,16 @@ impl<'a> Replicas<'a> {
         &mut self.partitions[usize::from(id.0) - 1]
     }
 
-    /// How far a partition is executed here.
+    /// How far a partition is executed here: no event up to this is still to come.
     #[must_use]
     pub fn position(&self, id: PartitionId) -> Zxid {
         self.partitions[usize::from(id.0) - 1].position()
+    }
+
+    /// How far it is delivered here: executed, but for what is set aside.
+    #[must_use]
+    pub fn delivered(&self, id: PartitionId) -> Zxid {
+        self.partitions[usize::from(id.0) - 1].delivered()
     }
 
     /// How far every partition is executed here.

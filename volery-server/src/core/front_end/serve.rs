@@ -16,7 +16,7 @@ use volery_proto::zk::{
 use super::connection::{Connection, Reply, State};
 use super::{FrontEnd, Replicas};
 use crate::core::auth;
-use crate::core::executor::{Again, Client, WatchList};
+use crate::core::executor::{Again, Client, Scope, WatchList};
 use crate::core::mutation::mutated;
 use crate::core::oracle::Destination;
 use crate::core::types::ConnId;
@@ -114,8 +114,29 @@ impl Parts {
         }
     }
 
-    /// The first replica that is behind what any of the parts could show. A read over several
-    /// partitions runs in one go once there is none: in between, an event could tell the client
+    /// What a step looks at.
+    fn scope(&self, step: Step) -> Scope<'_> {
+        match (step, &self.request) {
+            (Step::Op(i), Request::MultiRead(ops)) => {
+                ops.get(i).map_or(Scope::Everything, |op| Scope::Znode(op.path()))
+            }
+            (Step::Count, Request::GetAllChildrenNumber(r)) => Scope::Subtree(&r.path),
+            (Step::AddWatch, Request::AddWatch(r)) if r.mode == 1 => Scope::Subtree(&r.path),
+            (Step::AddWatch, Request::AddWatch(r)) => Scope::Znode(&r.path),
+            (Step::Again(list, i), Request::SetWatches2(lists)) => match list.of(lists).get(i) {
+                Some(path) if list == WatchList::Recursive => Scope::Subtree(path),
+                Some(path) => Scope::Znode(path),
+                None => Scope::Everything,
+            },
+            (_, Request::Exists(r) | Request::GetData(r)) => Scope::Znode(&r.path),
+            (_, Request::GetChildren(r) | Request::GetChildren2(r)) => Scope::Znode(&r.path),
+            (_, Request::GetAcl(r)) => Scope::Znode(&r.path),
+            _ => Scope::Everything,
+        }
+    }
+
+    /// The first replica that is behind what any of the parts could show. A read of several
+    /// parts runs in one go once there is none: in between, an event could tell the client
     /// of a change that an earlier part has not seen, or a later part show more than the told
     /// events. `None`: it may run.
     fn behind(&mut self, frontier: Zxid, replicas: &mut Replicas<'_>) -> Option<PartitionId> {
@@ -123,15 +144,18 @@ impl Parts {
         let apart = mutated!(PartsApart)
             || mutated!(FrontierIgnored)
             || (again && mutated!(SetWatchesAnywhere));
-        if self.next > 0 || self.rounds == 0 || apart {
+        if self.next > 0 || self.rounds == 0 || apart || self.steps.len() < 2 {
             return None;
         }
         let first = self.steps.first()?.0;
-        if self.steps.iter().all(|(p, _)| *p == first) {
+        let one = self.steps.iter().all(|(p, _)| *p == first);
+        if one && replicas.partition(first).set_aside() == 0 {
             return None;
         }
         let all = |replicas: &mut Replicas<'_>, target| {
-            self.steps.iter().map(|(p, _)| *p).find(|p| replicas.position(*p) < target)
+            let mut steps = self.steps.iter();
+            let behind = steps.find(|(p, s)| !replicas.partition(*p).shows(self.scope(*s), target));
+            behind.map(|(p, _)| *p)
         };
         if let Some(behind) = all(replicas, self.target) {
             return Some(behind);
@@ -168,7 +192,8 @@ impl Parts {
         while let Some((partition, step)) = self.steps.get(self.next).copied() {
             let anywhere = mutated!(FrontierIgnored)
                 || (mutated!(SetWatchesAnywhere) && matches!(step, Step::Again(..)));
-            if replicas.position(partition) < connection.frontier && !anywhere {
+            let replica = replicas.partition(partition);
+            if !replica.shows(self.scope(step), connection.frontier) && !anywhere {
                 return Err(partition);
             }
             self.next += 1;

@@ -81,6 +81,13 @@ pub struct Delivery {
 }
 
 impl Delivery {
+    /// One that was delivered before, from a snapshot.
+    #[must_use]
+    pub fn again(zxid: Zxid, time_ms: u64, command: Command) -> Delivery {
+        let value = Value { start: zxid.slot(), time_ms, commands: vec![command] };
+        Delivery { zxid, time_ms, value: Arc::new(value), index: 0 }
+    }
+
     /// The command.
     #[must_use]
     pub fn command(&self) -> &Command {

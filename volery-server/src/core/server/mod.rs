@@ -259,15 +259,18 @@ type Decided = (Instance, Arc<Value>);
 /// A replica that replays a command finds the contributions in the outboxes of those that are
 /// past it. Returns whether it got any.
 fn pull_contributions(partitions: &mut [Partition], at: usize) -> bool {
-    let Some((zxid, lacking)) = partitions[at].lacks() else { return false };
+    let lacks: Vec<_> = partitions[at]
+        .lacks()
+        .flat_map(|(zxid, lacking)| lacking.into_iter().map(move |from| (zxid, from)))
+        .collect();
     let mut got = false;
-    for from in lacking {
+    for (zxid, from) in lacks {
         let other = &partitions[usize::from(from.0) - 1];
         #[cfg_attr(not(feature = "mutants"), allow(unused_mut))]
         let mut given = other.contributed(zxid);
         #[cfg(feature = "mutants")]
         if given.is_none() && mutated!(EarlyAnswer) {
-            given = other.peek(&partitions[at]);
+            given = other.peek(&partitions[at], zxid);
         }
         if let Some(given) = given {
             partitions[at].contribution(zxid, from, given);
@@ -342,7 +345,8 @@ impl Server {
         }
         self.next_reap_us = now.monotonic_us + self.config.reaper.interval_ms * 1000;
         self.began = true;
-        self.front_end.begin();
+        let last = self.partitions.iter().map(|p| p.last_start(self.config.server)).max();
+        self.front_end.begin(last.unwrap_or_default(), now);
         Ok(())
     }
 
@@ -460,7 +464,7 @@ impl Server {
             }
             Output::Hello { origin, zxid } => {
                 if origin.server == self.config.server && self.began {
-                    self.front_end.hello_executed(zxid);
+                    self.front_end.hello_executed(origin, zxid, now);
                 }
             }
             Output::Event { zxid, event } => self.front_end.event(zxid, event),

@@ -7,6 +7,7 @@ use volery_proto::ids::RingId;
 use volery_proto::zk::{PathRequest, Request};
 
 use super::{Appended, Effect, Server, ServerError};
+use crate::core::executor::Scope;
 use crate::core::mutation::mutated;
 use crate::core::ring;
 use crate::core::types::Now;
@@ -86,7 +87,10 @@ impl Server {
         for partition in &self.partitions {
             let left = config.max.saturating_sub(paths.len());
             let tree = partition.tree();
-            paths.extend(tree.reap_candidates(now.unix_ms(), left, config.never_used_ms));
+            let due = tree.reap_candidates(now.unix_ms(), left, config.never_used_ms);
+            // Where a command is set aside, the delete would be too, once more at every look.
+            let at = partition.delivered();
+            paths.extend(due.into_iter().filter(|path| partition.shows(Scope::Znode(path), at)));
         }
         for path in paths {
             let request = Request::DeleteContainer(PathRequest { path });

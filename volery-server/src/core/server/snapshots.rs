@@ -28,7 +28,7 @@ pub(super) struct Began {
 pub(super) struct Floor {
     /// Where each ring would be read on from.
     cursors: Vec<Cursor>,
-    /// Every partition's snapshot shows at least this.
+    /// Every partition's snapshot has executed at least this.
     least: Zxid,
     /// The log's durable end when the cycle began.
     lsn: u64,
@@ -117,16 +117,17 @@ impl Server {
                     return Ok(std::mem::take(&mut self.effects));
                 }
                 let partition = &mut self.partitions[at];
-                if partition.can_snapshot() {
-                    let (global, own) = partition.cursors();
-                    let position = partition.position();
-                    running.began.push(Began { global, own, position });
-                    running.step = Step::Slices;
-                    let chunk = partition.begin_snapshot();
-                    let partition = partition.id();
-                    self.effects.push(Effect::SnapshotBegin { partition, zxid: position });
-                    self.effects.push(Effect::SnapshotChunk { partition, chunk });
-                }
+                let (global, own) = partition.cursors();
+                // What is set aside may still ask for contributions from here on.
+                let position = partition.position();
+                running.began.push(Began { global, own, position });
+                running.step = Step::Slices;
+                let (zxid, chunks) = (partition.delivered(), partition.begin_snapshot());
+                let partition = partition.id();
+                self.effects.push(Effect::SnapshotBegin { partition, zxid });
+                let chunks =
+                    chunks.into_iter().map(|chunk| Effect::SnapshotChunk { partition, chunk });
+                self.effects.extend(chunks);
             }
             Step::Slices => {
                 let partition = &mut self.partitions[running.began.len() - 1];

@@ -169,7 +169,8 @@ impl Tree {
             -1 => 0,
             version => version,
         };
-        node.mtime_ms = at.time_ms;
+        // No znode's time goes back (ATTACKS row 27), whichever partition's clock set it.
+        node.mtime_ms = node.mtime_ms.max(at.time_ms);
         node.mzxid = at.zxid.0;
         self.schedule(slot);
         Ok(())

@@ -4,7 +4,7 @@ use bytestring::ByteString;
 use volery_proto::command::{Command, CommandFlags, Operation};
 use volery_proto::zk::{Acl, CreateRequest, Id, Request, perms};
 
-use super::*;
+use crate::core::executor::*;
 
 fn command(sequence: u64, session: SessionId, operation: Operation) -> Command {
     Command {
