@@ -4,7 +4,13 @@
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=proto");
     let descriptors = protox::compile(
-        ["proto/value.proto", "proto/exchange.proto", "proto/ring.proto", "proto/snapshot.proto"],
+        [
+            "proto/value.proto",
+            "proto/exchange.proto",
+            "proto/ring.proto",
+            "proto/snapshot.proto",
+            "proto/peer.proto",
+        ],
         ["proto"],
     )?;
     prost_build::Config::new().bytes(["."]).compile_fds(descriptors)?;

@@ -5,15 +5,16 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
-use volery_proto::ids::PartitionId;
+use volery_proto::ids::{PartitionId, Zxid};
 use volery_proto::ring::decode_record;
+use volery_proto::wire::log_record::Body;
 
-use crate::ledger::Ledger;
 use crate::prng::Prng;
 
 /// A snapshot on disk.
 #[derive(Clone, Debug)]
 pub(crate) struct Snapshot {
+    pub(crate) zxid: Zxid,
     pub(crate) chunks: Vec<Bytes>,
 }
 
@@ -26,7 +27,10 @@ pub(crate) struct Disk {
     pending: VecDeque<(u64, Vec<Bytes>)>,
     /// How many of `pending` the sync that runs will cover.
     pub(crate) syncing: usize,
-    pub(crate) ledger: Ledger,
+    /// What became durable since the ledger was last told.
+    pub(crate) fresh: Vec<Bytes>,
+    /// The encoded records, those that were purged since included; checkpoints left out.
+    pub(crate) records: Vec<Bytes>,
     growing: BTreeMap<PartitionId, Snapshot>,
     finished: BTreeMap<PartitionId, Snapshot>,
     /// Of each partition as many as the storage keeps, oldest first; never an empty list.
@@ -53,27 +57,30 @@ impl Disk {
     }
 
     /// It ends: the token and the position that are durable now.
-    pub(crate) fn end_sync(&mut self) -> Result<Option<(u64, u64)>, String> {
+    pub(crate) fn end_sync(&mut self) -> Option<(u64, u64)> {
         let mut last = None;
         for _ in 0..std::mem::take(&mut self.syncing) {
             let Some((token, records)) = self.pending.pop_front() else { break };
             for record in records {
-                self.harden(record)?;
+                self.harden(record);
             }
             last = Some((token, self.end_lsn));
         }
-        Ok(last)
+        last
     }
 
-    fn harden(&mut self, record: Bytes) -> Result<(), String> {
-        self.ledger.durable(&record)?;
+    fn harden(&mut self, record: Bytes) {
+        let body = decode_record(record.clone()).ok().and_then(|r| r.body);
+        if !matches!(body, Some(Body::Trim(_))) {
+            self.records.push(record.clone());
+        }
+        self.fresh.push(record.clone());
         self.log.push_back((self.end_lsn, record));
         self.end_lsn += 1;
-        Ok(())
     }
 
     /// The process dies.
-    pub(crate) fn crash(&mut self, prng: &mut Prng) -> Result<(), String> {
+    pub(crate) fn crash(&mut self, prng: &mut Prng) {
         self.syncing = 0;
         self.growing.clear();
         let unsynced: Vec<Bytes> = self.pending.drain(..).flat_map(|(_, r)| r).collect();
@@ -82,7 +89,7 @@ impl Disk {
             _ => 0,
         };
         for record in unsynced.into_iter().take(kept) {
-            self.harden(record)?;
+            self.harden(record);
         }
         // A snapshot that was complete may have reached its place, or not.
         for (partition, snapshot) in std::mem::take(&mut self.finished) {
@@ -90,7 +97,22 @@ impl Disk {
                 self.install(partition, snapshot);
             }
         }
-        Ok(())
+    }
+
+    /// Everything on it is gone.
+    pub(crate) fn wipe(&mut self) {
+        *self = Disk::new(self.snapshots_kept);
+    }
+
+    /// Snapshots of another server arrive: of each partition the newest counts, and
+    /// of two that are equally new the one that came with the others.
+    pub(crate) fn receive(&mut self, snapshots: &BTreeMap<PartitionId, Snapshot>) {
+        for (partition, snapshot) in snapshots {
+            let own = self.kept.get(partition).and_then(VecDeque::back);
+            if own.is_none_or(|own| snapshot.zxid >= own.zxid) {
+                self.install(*partition, snapshot.clone());
+            }
+        }
     }
 
     /// Purges as whole segments do: never more than it may, often less.
@@ -103,8 +125,8 @@ impl Disk {
         }
     }
 
-    pub(crate) fn snapshot_begin(&mut self, partition: PartitionId) {
-        self.growing.insert(partition, Snapshot { chunks: Vec::new() });
+    pub(crate) fn snapshot_begin(&mut self, partition: PartitionId, zxid: Zxid) {
+        self.growing.insert(partition, Snapshot { zxid, chunks: Vec::new() });
     }
 
     pub(crate) fn snapshot_chunk(&mut self, partition: PartitionId, chunk: Bytes) {

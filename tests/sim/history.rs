@@ -21,13 +21,13 @@ pub(crate) enum What {
     Event { zxid: i64, event: WatcherEvent },
     /// The connection is gone for the client: what is unanswered is unknown.
     Lost,
-    /// The server crashed.
-    Crash,
+    /// A server crashed.
+    Crash(usize),
     /// The server said that it expires this session.
     Expiring(SessionId),
     /// The server heard this connection.
     Heard,
-    /// The server is up again.
+    /// A server is up again.
     Recovered,
     /// The server executed everything: all that is below `upper` was to be told.
     Quiet,

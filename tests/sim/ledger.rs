@@ -1,12 +1,13 @@
-//! The order of the service as its log says it: every command that ever was durable, by zxid.
-//! Computed afresh from the records on disk; it uses neither the rings' nor the merge's code.
-//! Fed by the disk, read by the model and the properties.
+//! The order of the service as its logs say it: a value is chosen once a majority of the servers
+//! has it on disk at one ballot, and every command of it gets its zxid. Computed afresh from the
+//! records on disk; it uses neither the rings' nor the merge's code. It judges agreement: no two
+//! values for one instance. Fed by the disks, read by the model and the properties.
 
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use volery_proto::command::{Command, Value};
-use volery_proto::ids::{RingId, Slot, Zxid};
+use volery_proto::ids::{PartitionId, RingId, Slot, Zxid};
 use volery_proto::ring::decode_record;
 use volery_proto::wire::log_record::Body;
 
@@ -21,50 +22,85 @@ pub(crate) struct Decided {
 struct RingOrder {
     next: u64,
     position: u64,
+    /// By instance: what was accepted at each ballot, and by whom, a bit each.
+    accepted: BTreeMap<u64, Vec<(u64, Bytes, u64)>>,
+    chosen: BTreeMap<u64, Bytes>,
 }
 
 /// Everything decided.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Ledger {
+    quorum: u32,
     rings: BTreeMap<u32, RingOrder>,
     pub(crate) commands: BTreeMap<Zxid, Decided>,
-    /// The encoded records, those that were purged since included; checkpoints left out.
-    pub(crate) records: Vec<Bytes>,
 }
 
 impl Ledger {
-    /// A record has become durable.
-    pub(crate) fn durable(&mut self, record: &Bytes) -> Result<(), String> {
+    /// Of a service of so many servers.
+    pub(crate) fn new(servers: usize) -> Ledger {
+        let quorum = servers as u32 / 2 + 1;
+        Ledger { quorum, rings: BTreeMap::new(), commands: BTreeMap::new() }
+    }
+
+    /// A record has become durable at a server.
+    pub(crate) fn durable(&mut self, server: usize, record: &Bytes) -> Result<(), String> {
         let decoded = decode_record(record.clone()).map_err(|e| e.to_string())?;
-        let Some(Body::Accepted(accepted)) = decoded.body else {
-            if let Some(Body::Promise(_)) = decoded.body {
-                self.records.push(record.clone());
-            }
-            return Ok(());
-        };
-        self.records.push(record.clone());
+        let Some(Body::Accepted(accepted)) = decoded.body else { return Ok(()) };
+        let (instance, value) = (accepted.instance, accepted.value);
         let ring = self.rings.entry(decoded.ring).or_default();
-        if accepted.instance != ring.next {
-            let (found, wanted) = (accepted.instance, ring.next);
-            return Err(format!("ring {}: instance {found}, not {wanted}", decoded.ring));
+        let at = format!("ring {}, instance {instance}", decoded.ring);
+        let ballots = ring.accepted.entry(instance).or_default();
+        let known = ballots.iter().position(|(ballot, ..)| *ballot == accepted.ballot);
+        let index = known.unwrap_or_else(|| {
+            ballots.push((accepted.ballot, value.clone(), 0));
+            ballots.len() - 1
+        });
+        let (ballot, first, servers) = &mut ballots[index];
+        if *first != value {
+            return Err(format!("agreement: {at} has two values at ballot {ballot}"));
         }
-        ring.next += 1;
-        let value = Value::decode(accepted.value).map_err(|e| e.to_string())?;
-        if value.commands.is_empty() {
-            ring.position = ring.position.max(value.start.0);
+        *servers |= 1 << server;
+        if servers.count_ones() < self.quorum {
             return Ok(());
         }
-        let first = value.start.0.max(ring.position + 1);
-        for (slot, command) in (first..).zip(value.commands) {
-            let zxid = Zxid::new(Slot(slot), RingId(decoded.ring as u16));
-            let time_ms = value.time_ms as i64;
-            self.commands.insert(zxid, Decided { command, time_ms });
-            ring.position = slot;
+        match ring.chosen.get(&instance) {
+            Some(other) if *other != value => {
+                return Err(format!("agreement: {at} is decided twice, with different values"));
+            }
+            Some(_) => return Ok(()),
+            None => ring.chosen.insert(instance, value),
+        };
+        self.advance(decoded.ring)
+    }
+
+    /// Gives the commands of a ring their zxids, as far as it is decided without a gap.
+    fn advance(&mut self, ring_id: u32) -> Result<(), String> {
+        let ring = self.rings.entry(ring_id).or_default();
+        while let Some(value) = ring.chosen.get(&ring.next) {
+            ring.next += 1;
+            let value = Value::decode(value.clone()).map_err(|e| e.to_string())?;
+            if value.commands.is_empty() {
+                ring.position = ring.position.max(value.start.0);
+                continue;
+            }
+            let first = value.start.0.max(ring.position + 1);
+            for (slot, command) in (first..).zip(value.commands) {
+                let zxid = Zxid::new(Slot(slot), RingId(ring_id as u16));
+                let time_ms = value.time_ms as i64;
+                self.commands.insert(zxid, Decided { command, time_ms });
+                ring.position = slot;
+            }
         }
         Ok(())
     }
 
-    /// The highest zxid on disk.
+    /// The highest zxid that concerns a partition.
+    pub(crate) fn highest_of(&self, partition: PartitionId) -> Zxid {
+        let concerns = |zxid: &&Zxid| zxid.ring().0 == 0 || zxid.ring() == partition.ring();
+        self.commands.keys().rev().find(concerns).copied().unwrap_or_default()
+    }
+
+    /// The highest zxid that is decided.
     pub(crate) fn highest(&self) -> Zxid {
         self.commands.last_key_value().map_or(Zxid::ZERO, |(zxid, _)| *zxid)
     }

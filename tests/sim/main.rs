@@ -8,6 +8,7 @@ mod ledger;
 mod machine;
 mod model;
 mod network;
+mod peers;
 mod prng;
 mod profile;
 mod property;

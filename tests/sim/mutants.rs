@@ -9,6 +9,7 @@ mod ledger;
 mod machine;
 mod model;
 mod network;
+mod peers;
 mod prng;
 mod profile;
 mod property;
@@ -18,10 +19,35 @@ mod workload;
 mod world;
 
 use profile::Profile;
+use runner::{Kind, Report};
 use volery_server::core::mutation::{Mutation, plant};
 
-/// Histories that a mutant may take to be caught.
+/// Histories that a mutant may take to be caught: of one server, and of several.
 const SEEDS: u64 = 6000;
+const CLUSTER_SEEDS: u64 = 3000;
+
+/// What only several servers can show; and what they show in ways of their own.
+const OF_CLUSTERS: [Mutation; 12] = [
+    Mutation::StartAsWritten,
+    Mutation::PayloadOfAnyBallot,
+    Mutation::TrimPointIgnored,
+    Mutation::LostVotes,
+    Mutation::AnyAccepted,
+    Mutation::PathQuorum,
+    Mutation::AnyAfter,
+    Mutation::AnyDemand,
+    Mutation::ReservesFromSlots,
+    Mutation::AnyClock,
+    Mutation::UncountedTouches,
+    Mutation::StaleSessions,
+];
+const OF_BOTH: [Mutation; 5] = [
+    Mutation::VoteBeforeSync,
+    Mutation::NoDuplicateTable,
+    Mutation::SyncOfOneRing,
+    Mutation::FrontierIgnored,
+    Mutation::ReopenKeepsFrontier,
+];
 
 /// A fault that no history may show.
 fn is_harmless(mutation: Mutation) -> bool {
@@ -66,10 +92,126 @@ fn bend(mutation: Mutation) -> &'static dyn Fn(&mut Profile) {
     }
 }
 
+/// Messages get lost, and coordinators with them.
+fn churning(profile: &mut Profile) {
+    profile.net.loss_permille = 50;
+    profile.net.delay_us = 5_000;
+    profile.faults.crash_us = 200_000;
+    profile.faults.cut_us = 200_000;
+    profile.server.window = 8;
+}
+
+/// Much is forgotten, and disks are emptied.
+fn forgetting(profile: &mut Profile) {
+    churning(profile);
+    profile.faults.wipe_us = 300_000;
+    profile.server.snapshot_every = 5;
+    profile.server.snapshots_kept = 1;
+    profile.server.cluster.keep = (4, 1 << 20);
+    profile.server.window = 1;
+}
+
+/// Nothing fails but clocks, which run ahead one by one.
+fn early(profile: &mut Profile) {
+    profile.skew_us = 10;
+    profile.clock_back = false;
+    profile.net.loss_permille = 0;
+    profile.net.delay_us = 50;
+    profile.sync_us = 50;
+    profile.think_us = 200;
+    let faults = &mut profile.faults;
+    (faults.crash_us, faults.cut_us, faults.wipe_us, faults.lie_us) = (0, 0, 0, 0);
+    faults.clock_us = 30_000;
+}
+
+/// Clocks are right, and ring 0 reserves ahead.
+fn reserving(profile: &mut Profile) {
+    early(profile);
+    profile.faults.clock_us = 0;
+    profile.requests = 150;
+    profile.server.skip.global_ahead = 10_000;
+}
+
+fn lying(profile: &mut Profile) {
+    profile.faults.lie_us = 50_000;
+}
+
+/// Servers lose sight of each other for long, and clients do not fall silent.
+fn cut(profile: &mut Profile) {
+    profile.faults.cut_us = 300_000;
+    profile.faults.silent_us = 0;
+    profile.requests = 200;
+    profile.think_us = 60_000;
+}
+
+/// The same for a world of several servers.
+fn bend_cluster(mutation: Mutation) -> &'static dyn Fn(&mut Profile) {
+    match mutation {
+        Mutation::AnyAfter | Mutation::AnyDemand => &lying,
+        Mutation::AnyClock => &early,
+        Mutation::ReservesFromSlots => &reserving,
+        Mutation::UncountedTouches | Mutation::StaleSessions => &cut,
+        Mutation::TrimPointIgnored | Mutation::LostVotes => &forgetting,
+        _ => &churning,
+    }
+}
+
+/// The first of so many histories that is caught, printed as a line.
+fn caught(mutation: Mutation, kind: Kind, seeds: u64) -> bool {
+    let wanted = std::env::var("VOLERY_SIM_MUTANT").ok();
+    let bend = match kind {
+        Kind::Alone => bend(mutation),
+        Kind::Cluster => bend_cluster(mutation),
+    };
+    plant(Some(mutation));
+    let caught = (0..seeds).find_map(|seed| {
+        let report: Report = runner::run_with(kind, seed, false, bend);
+        report.broken.map(|broken| (seed, broken))
+    });
+    plant(None);
+    let name = format!("{mutation:?}");
+    match &caught {
+        Some((seed, broken)) => {
+            println!("{name:<24} {:<20} {}", broken.property, seed + 1);
+            if wanted.is_some() {
+                println!("  {}", broken.what);
+            }
+        }
+        None => println!("{name:<24} {:<20} {seeds}", "-"),
+    }
+    caught.is_some()
+}
+
+fn is_wanted(mutation: Mutation) -> bool {
+    let wanted = std::env::var("VOLERY_SIM_MUTANT").ok();
+    wanted.is_none_or(|name| name == format!("{mutation:?}"))
+}
+
+/// The bent worlds themselves break nothing.
+#[test]
+fn bent_clusters_are_sound() {
+    type Bend = fn(&mut Profile);
+    let bends: [Bend; 6] = [churning, forgetting, early, reserving, lying, cut];
+    for (at, bend) in bends.into_iter().enumerate() {
+        for seed in 0..10 {
+            let report = runner::run_with(Kind::Cluster, seed, false, &bend);
+            assert!(report.broken.is_none(), "bend {at}, seed {seed}: {:?}", report.broken);
+        }
+    }
+}
+
+#[test]
+fn every_mutant_of_clusters_is_caught() {
+    println!("{:<24} {:<20} seeds", "mutant of clusters", "caught by");
+    let all = OF_CLUSTERS.into_iter().chain(OF_BOTH).filter(|mutation| is_wanted(*mutation));
+    let survivors: Vec<_> =
+        all.filter(|mutation| !caught(*mutation, Kind::Cluster, CLUSTER_SEEDS)).collect();
+    assert!(survivors.is_empty(), "not caught: {survivors:?}");
+}
+
 #[test]
 fn every_mutant_is_caught() {
-    let wanted = std::env::var("VOLERY_SIM_MUTANT").ok();
-    let sound = runner::run_with(1, false, &|_| {});
+    let sound = runner::run_with(Kind::Alone, 1, false, &|_| {});
     println!(
         "without: {} commands, {} crashes, trace {:x}",
         sound.commands, sound.crashes, sound.trace_hash
@@ -78,30 +220,13 @@ fn every_mutant_is_caught() {
     let mut survivors = Vec::new();
     println!("{:<24} {:<20} seeds", "mutant", "caught by");
     for mutation in Mutation::ALL.iter().copied() {
-        if Mutation::OF_THE_EXECUTOR.contains(&mutation) {
+        let elsewhere =
+            OF_CLUSTERS.contains(&mutation) || Mutation::OF_THE_EXECUTOR.contains(&mutation);
+        if !is_wanted(mutation) || elsewhere {
             continue;
         }
-        if wanted.as_ref().is_some_and(|name| *name != format!("{mutation:?}")) {
-            continue;
-        }
-        plant(Some(mutation));
         let seeds = if is_harmless(mutation) { 1000 } else { SEEDS };
-        let caught = (0..seeds).find_map(|seed| {
-            let report = runner::run_with(seed, false, bend(mutation));
-            report.broken.map(|broken| (seed, broken))
-        });
-        plant(None);
-        let name = format!("{mutation:?}");
-        match &caught {
-            Some((seed, broken)) => {
-                println!("{name:<24} {:<20} {}", broken.property, seed + 1);
-                if wanted.is_some() {
-                    println!("  {}", broken.what);
-                }
-            }
-            None => println!("{name:<24} {:<20} {seeds}", "-"),
-        }
-        if caught.is_some() == is_harmless(mutation) {
+        if caught(mutation, Kind::Alone, seeds) == is_harmless(mutation) {
             survivors.push(mutation);
         }
     }

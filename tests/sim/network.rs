@@ -28,6 +28,8 @@ pub(crate) enum ToServer {
 #[derive(Clone, Debug)]
 pub(crate) struct Connection {
     client: usize,
+    /// At which server.
+    pub(crate) server: usize,
     life: u64,
     to_server_us: u64,
     to_client_us: u64,
@@ -48,7 +50,7 @@ impl World {
     /// A client sends.
     fn transmit(&mut self, conn: u64, packet: ToServer) {
         let latency = self.latency();
-        let now = self.clock.now_us;
+        let now = self.now_us;
         let Some(connection) = self.connections.get_mut(&conn) else { return };
         let at = (now + latency).max(connection.to_server_us);
         connection.to_server_us = at;
@@ -58,8 +60,8 @@ impl World {
     /// The server sends bytes, or closes.
     pub(crate) fn transmit_back(&mut self, conn: u64, bytes: Option<BytesMut>) {
         let latency = self.latency();
-        let now = self.clock.now_us;
-        let upper = self.disk.ledger.highest();
+        let now = self.now_us;
+        let upper = self.ledger.highest();
         let Some(connection) = self.connections.get_mut(&conn) else { return };
         let at = (now + latency).max(connection.to_client_us);
         connection.to_client_us = at;
@@ -69,14 +71,15 @@ impl World {
 
     /// Something arrives at the server.
     pub(crate) fn arrive(&mut self, conn: u64, packet: ToServer) {
-        let life = self.life;
         let Some(connection) = self.connections.get_mut(&conn) else { return };
+        let server = connection.server;
+        let life = self.machines[server].life;
         if connection.cut && !matches!(packet, ToServer::Close) {
             return;
         }
         if let ToServer::Open = packet {
             connection.life = life;
-            if self.server.is_none() {
+            if self.machines[server].server.is_none() {
                 // Refused.
                 self.transmit_back(conn, None);
                 return;
@@ -107,7 +110,7 @@ impl World {
                 Input::Closed { conn: id }
             }
         };
-        self.input(input);
+        self.input(server, input);
     }
 
     /// Something arrives at a client.
@@ -159,13 +162,15 @@ impl World {
     pub(crate) fn hang_up(&mut self, conn: u64) {
         let Some(connection) = self.connections.get_mut(&conn) else { return };
         if std::mem::replace(&mut connection.server_up, false) {
-            self.input(Input::Closed { conn: ConnId(conn) });
+            let server = connection.server;
+            self.input(server, Input::Closed { conn: ConnId(conn) });
         }
     }
 
-    /// The server died: its connections end, each client hears of it in its time.
-    pub(crate) fn server_is_gone(&mut self) {
-        let up = self.connections.iter().filter(|(_, c)| c.server_up).map(|(conn, _)| *conn);
+    /// A server died: its connections end, each client hears of it in its time.
+    pub(crate) fn server_is_gone(&mut self, server: usize) {
+        let up = self.connections.iter().filter(|(_, c)| c.server_up && c.server == server);
+        let up = up.map(|(conn, _)| *conn);
         for conn in up.collect::<Vec<_>>() {
             if let Some(connection) = self.connections.get_mut(&conn) {
                 connection.server_up = false;
@@ -185,7 +190,7 @@ impl World {
         }
         connection.client_up = false;
         connection.cut = cut;
-        connection.to_server_us = connection.to_server_us.max(self.clock.now_us + late);
+        connection.to_server_us = connection.to_server_us.max(self.now_us + late);
         self.record(conn, What::Lost);
         self.clients[client].lost();
         self.transmit(conn, ToServer::Close);
@@ -201,12 +206,18 @@ impl World {
     fn connect(&mut self, client: usize) {
         let conn = self.next_conn;
         self.next_conn += 1;
-        let now = self.clock.now_us;
+        let now = self.now_us;
+        let server = match self.machines.len() {
+            1 => 0,
+            n => self.prng.below(n as u64) as usize,
+        };
+        let life = self.machines[server].life;
         self.connections.insert(
             conn,
             Connection {
                 client,
-                life: self.life,
+                server,
+                life,
                 to_server_us: now,
                 to_client_us: now,
                 to_client_pending: 0,
@@ -215,7 +226,8 @@ impl World {
                 cut: false,
             },
         );
-        let timeout_ms = self.prng.range(50, 800) as i32;
+        let (least, most) = self.profile.timeouts_ms;
+        let timeout_ms = self.prng.range(least, most) as i32;
         let lies = !self.quiet && self.prng.permille(10);
         let mut request = self.clients[client].handshake(conn, timeout_ms);
         if lies {
@@ -240,13 +252,13 @@ impl World {
             frames.push(frame);
             self.record(conn, What::Sent(read.unwrap_or(request)));
         }
-        self.clients[client].last_sent_us = self.clock.now_us;
+        self.clients[client].last_sent_us = self.now_us;
         self.transmit(conn, ToServer::Requests(frames));
     }
 
     /// A client looks at what it could do.
     pub(crate) fn client_turn(&mut self, at: usize) {
-        let now = self.clock.now_us;
+        let now = self.now_us;
         let (quiet, pipeline) = (self.quiet, self.profile.pipeline);
         let client = &mut self.clients[at];
         if client.silent_until_us > now {
@@ -295,7 +307,7 @@ impl World {
 
     /// A client's next turn is then, unless it is earlier.
     pub(crate) fn turn_in(&mut self, client: usize, delay_us: u64) {
-        let at = self.clock.now_us + delay_us;
+        let at = self.now_us + delay_us;
         let turn = &mut self.clients[client].turn_at_us;
         if turn.is_none_or(|earlier| at < earlier) {
             *turn = Some(at);

@@ -8,7 +8,7 @@ use volery_proto::ids::{PartitionId, ServerId};
 use volery_server::core::front_end::FrontEndConfig;
 use volery_server::core::merge::skip::SkipPolicy;
 use volery_server::core::oracle::PartitionMap;
-use volery_server::core::server::{ReaperConfig, ServerConfig};
+use volery_server::core::server::{ClusterConfig, ReaperConfig, ServerConfig};
 
 use crate::prng::Prng;
 
@@ -21,6 +21,21 @@ pub(crate) struct Faults {
     pub(crate) slow_disk_us: u64,
     pub(crate) silent_us: u64,
     pub(crate) snapshot_permille: u64,
+    pub(crate) cut_us: u64,
+    /// A server's disk is emptied.
+    pub(crate) wipe_us: u64,
+    /// A server says what no server would.
+    pub(crate) lie_us: u64,
+}
+
+/// The network between servers.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Net {
+    pub(crate) delay_us: u64,
+    pub(crate) loss_permille: u64,
+    pub(crate) double_permille: u64,
+    /// A lane does not keep its order.
+    pub(crate) reorders: bool,
 }
 
 /// Everything that is chosen before a history begins.
@@ -45,6 +60,12 @@ pub(crate) struct Profile {
     pub(crate) faults: Faults,
     /// Whether the wall clock may go back (then only one ring's order is real time's).
     pub(crate) clock_back: bool,
+    /// Wall clocks differ by so much at the start.
+    pub(crate) skew_us: u64,
+    /// Session time-outs that clients ask for, least and most.
+    pub(crate) timeouts_ms: (u64, u64),
+    pub(crate) net: Net,
+    /// What all servers have in common.
     pub(crate) server: ServerConfig,
 }
 
@@ -90,6 +111,9 @@ impl Profile {
             slow_disk_us: rare(prng, 300, 100_000),
             silent_us: rare(prng, 400, 150_000),
             snapshot_permille: *prng.pick(&[0, 100]),
+            cut_us: 0,
+            wipe_us: 0,
+            lie_us: 0,
         };
         Profile {
             partitions,
@@ -106,6 +130,9 @@ impl Profile {
             watches: *prng.pick(&[0, 500]),
             faults,
             clock_back: back,
+            skew_us: 1_000_000,
+            timeouts_ms: (50, 800),
+            net: Net::default(),
             server: ServerConfig {
                 server: ServerId(1),
                 map: map.clone(),
@@ -123,8 +150,70 @@ impl Profile {
                     max: 5,
                     never_used_ms: *prng.pick(&[0, 50]),
                 },
+                cluster: ClusterConfig::alone(ServerId(1)),
             },
             map,
         }
+    }
+
+    /// The world of a seed with several servers.
+    pub(crate) fn of_cluster(prng: &mut Prng) -> Profile {
+        let mut profile = Profile::of(prng);
+        let partitions = prng.range(1, 4) as u16;
+        let map = Arc::new(map(prng, partitions));
+        let servers = *prng.pick(&[3, 3, 3, 4, 5]);
+        let rare =
+            |prng: &mut Prng, permille, every| if prng.permille(permille) { every } else { 0 };
+        profile.partitions = partitions;
+        profile.map = map.clone();
+        profile.network_us = *prng.pick(&[20, 500]);
+        profile.wake_us = *prng.pick(&[1, 50, 500]);
+        profile.think_us = *prng.pick(&[3_000, 20_000, 60_000]);
+        profile.skew_us = *prng.pick(&[10, 5_000, 1_000_000]);
+        profile.timeouts_ms = (800, 3_000);
+        profile.net = Net {
+            delay_us: *prng.pick(&[50, 1_000, 5_000]),
+            loss_permille: *prng.pick(&[0, 0, 10, 50]),
+            double_permille: *prng.pick(&[0, 0, 50]),
+            reorders: prng.permille(300),
+        };
+        let faults = &mut profile.faults;
+        faults.crash_us = rare(prng, 600, 600_000);
+        faults.cut_us = rare(prng, 600, 600_000);
+        faults.wipe_us = rare(prng, 200, 2_000_000);
+        faults.lie_us = rare(prng, 200, 500_000);
+        faults.clock_us = rare(prng, 400, 200_000);
+        faults.silent_us = rare(prng, 300, 600_000);
+        let server = &mut profile.server;
+        server.map = map;
+        server.window = *prng.pick(&[1, 4, 64]);
+        server.front_end.min_timeout_ms = 1_000;
+        server.front_end.max_timeout_ms = 3_000;
+        server.cluster = ClusterConfig {
+            heartbeat_us: 20_000,
+            suspect_us: 100_000,
+            election_us: 150_000,
+            resend_us: 60_000,
+            demand_us: *prng.pick(&[1_000, 10_000]),
+            max_skips: *prng.pick(&[1, 8]),
+            keep: (*prng.pick(&[4, 50, 8192]), 1 << 20),
+            ..ClusterConfig::of((1..=servers).map(ServerId).collect())
+        };
+        profile
+    }
+
+    /// Whether there is one server.
+    pub(crate) fn alone(&self) -> bool {
+        self.server.cluster.members.len() == 1
+    }
+
+    /// The settings of every server.
+    pub(crate) fn servers(&self) -> Vec<ServerConfig> {
+        let of = |id: &ServerId| {
+            let mut config = self.server.clone();
+            (config.server, config.front_end.server) = (*id, *id);
+            config
+        };
+        self.server.cluster.members.iter().map(of).collect()
     }
 }

@@ -18,11 +18,28 @@ pub(crate) struct Report {
     pub(crate) crashes: u64,
 }
 
+/// Which worlds seeds make.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// One server.
+    Alone,
+    /// Three to five.
+    Cluster,
+}
+
 /// Runs the history of a seed; `adjust` may bend its world.
-pub(crate) fn run_with(seed: u64, trace: bool, adjust: &dyn Fn(&mut Profile)) -> Report {
+pub(crate) fn run_with(
+    kind: Kind,
+    seed: u64,
+    trace: bool,
+    adjust: &dyn Fn(&mut Profile),
+) -> Report {
     let outcome = catch_unwind(AssertUnwindSafe(|| {
         let mut prng = Prng::new(seed);
-        let mut profile = Profile::of(&mut prng);
+        let mut profile = match kind {
+            Kind::Alone => Profile::of(&mut prng),
+            Kind::Cluster => Profile::of_cluster(&mut prng),
+        };
         adjust(&mut profile);
         let mut world = World::new(prng, profile, trace);
         let ended = world.run().map_err(|what| Broken { property: "running", what });
@@ -30,7 +47,7 @@ pub(crate) fn run_with(seed: u64, trace: bool, adjust: &dyn Fn(&mut Profile)) ->
         Report {
             broken,
             trace_hash: hash(&world),
-            commands: world.disk.ledger.commands.len(),
+            commands: world.ledger.commands.len(),
             crashes: world.crashes,
         }
     }));

@@ -1,30 +1,34 @@
 //! The tests: fixed seeds, fresh seeds, one seed to replay, and the simulator's own determinism.
 
 use crate::property::Broken;
-use crate::runner::{Report, run_with};
+use crate::runner::{Kind, Report, run_with};
 
-fn run(seed: u64) -> Report {
-    run_with(seed, false, &|_| {})
+fn run(kind: Kind, seed: u64) -> Report {
+    run_with(kind, seed, false, &|_| {})
 }
 
 /// Ends the test with all that is needed to see the failure again.
-fn fail(seed: u64, broken: &Broken) -> ! {
+fn fail(kind: Kind, seed: u64, broken: &Broken) -> ! {
+    let test = match kind {
+        Kind::Alone => "one_seed",
+        Kind::Cluster => "one_cluster_seed",
+    };
     panic!(
         "seed {seed}: {}: {}\n\
-         replay: VOLERY_SIM_SEED={seed} cargo test -p volery-server --test sim one_seed \
+         replay: VOLERY_SIM_SEED={seed} cargo test -p volery-server --test sim {test} \
          -- --nocapture",
         broken.property, broken.what
     );
 }
 
 /// Runs histories from these seeds; ends at the first that breaks a property.
-fn run_all(seeds: impl Iterator<Item = u64>) {
+fn run_all(kind: Kind, seeds: impl Iterator<Item = u64>) {
     let started = std::time::Instant::now();
     let (mut histories, mut commands, mut crashes) = (0u64, 0, 0);
     for seed in seeds {
-        let report = run(seed);
+        let report = run(kind, seed);
         if let Some(broken) = &report.broken {
-            fail(seed, broken);
+            fail(kind, seed, broken);
         }
         histories += 1;
         commands += report.commands;
@@ -42,39 +46,66 @@ fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 
-/// How many fresh histories a run of this test has.
-fn runs() -> u64 {
-    number("VOLERY_SIM_RUNS").unwrap_or(1500)
+/// How many fresh histories a run of a test has.
+fn runs(usual: u64) -> u64 {
+    number("VOLERY_SIM_RUNS").unwrap_or(usual)
 }
 
-#[test]
-fn fixed_seeds() {
-    run_all(0..500);
-}
-
-#[test]
-fn fresh_seeds() {
+/// Where fresh seeds begin.
+fn base() -> u64 {
     let base = number("VOLERY_SIM_BASE").unwrap_or_else(|| {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         now.map_or(1, |d| d.as_nanos() as u64 >> 8)
     });
     println!("fresh seeds from {base} on");
-    run_all((0..runs()).map(|i| base.wrapping_add(i)));
+    base
+}
+
+#[test]
+fn fixed_seeds() {
+    run_all(Kind::Alone, 0..500);
+}
+
+#[test]
+fn fresh_seeds() {
+    let base = base();
+    run_all(Kind::Alone, (0..runs(1500)).map(|i| base.wrapping_add(i)));
+}
+
+#[test]
+fn fixed_cluster_seeds() {
+    run_all(Kind::Cluster, 0..100);
+}
+
+#[test]
+fn fresh_cluster_seeds() {
+    let base = base();
+    run_all(Kind::Cluster, (0..runs(100)).map(|i| base.wrapping_add(i)));
+}
+
+fn replay(kind: Kind) {
+    let Some(seed) = number("VOLERY_SIM_SEED") else { return };
+    let report = run_with(kind, seed, true, &|_| {});
+    if let Some(broken) = &report.broken {
+        fail(kind, seed, broken);
+    }
 }
 
 /// `VOLERY_SIM_SEED=N`: this history, with all that its clients did and saw.
 #[test]
 fn one_seed() {
-    let Some(seed) = number("VOLERY_SIM_SEED") else { return };
-    let report = run_with(seed, true, &|_| {});
-    if let Some(broken) = &report.broken {
-        fail(seed, broken);
-    }
+    replay(Kind::Alone);
 }
 
-fn passes(seed: u64) {
-    if let Some(broken) = &run(seed).broken {
-        fail(seed, broken);
+/// The same in the world of several servers.
+#[test]
+fn one_cluster_seed() {
+    replay(Kind::Cluster);
+}
+
+fn passes(kind: Kind, seed: u64) {
+    if let Some(broken) = &run(kind, seed).broken {
+        fail(kind, seed, broken);
     }
 }
 
@@ -83,14 +114,18 @@ fn passes(seed: u64) {
 /// another world once the workload changes: the lasting form is the mutant `PartsApart`.
 #[test]
 fn no_event_overtakes_the_parts_of_a_read() {
-    passes(7013241732043755);
+    passes(Kind::Alone, 7013241732043755);
 }
 
 /// The same seed twice is the same history, to the last byte.
 #[test]
 fn the_simulator_is_deterministic() {
     for seed in 1_000..1_040 {
-        let (once, twice) = (run(seed), run(seed));
+        let (once, twice) = (run(Kind::Alone, seed), run(Kind::Alone, seed));
         assert_eq!(once.trace_hash, twice.trace_hash, "seed {seed}");
+    }
+    for seed in 1_000..1_010 {
+        let (once, twice) = (run(Kind::Cluster, seed), run(Kind::Cluster, seed));
+        assert_eq!(once.trace_hash, twice.trace_hash, "cluster seed {seed}");
     }
 }

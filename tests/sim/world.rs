@@ -1,19 +1,22 @@
-//! The world of a history: one server, its disk, its clients, the network between them, and the
+//! The world of a history: servers, their disks, their clients, the network between them, and the
 //! faults. Virtual time; events one after the other; everything follows from the seed.
 //! It judges nothing but what ends a history at once. Used by the tests.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use volery_proto::ids::PartitionId;
-use volery_server::core::server::{Input, Server};
+use volery_server::core::executor::Partition;
+use volery_server::core::server::{Input, Lane};
 
 use crate::client::Client;
-use crate::disk::Disk;
+use crate::disk::Snapshot;
 use crate::history::{History, What};
-use crate::machine::{self, Clock};
+use crate::ledger::Ledger;
+use crate::machine::{self, Machine};
 use crate::network::{Connection, ToServer};
 use crate::prng::Prng;
 use crate::profile::Profile;
+use crate::step::Come;
 use crate::workload::Workload;
 
 /// What happens at some moment.
@@ -21,16 +24,20 @@ use crate::workload::Workload;
 pub(crate) enum Event {
     ToServer(u64, ToServer),
     ToClient(u64, Option<bytes::BytesMut>, volery_proto::ids::Zxid),
-    /// The server takes what has arrived.
-    Wake,
-    /// Of this life of the server.
-    Synced(u64),
-    SnapshotSynced(u64, PartitionId),
-    Written(u64, u64, usize),
+    /// A server takes what has arrived.
+    Wake(usize),
+    /// Of this life of a server.
+    Synced(usize, u64),
+    SnapshotSynced(usize, u64, PartitionId),
+    /// Something of another server, or of the links to others.
+    Peer(usize, u64, Input),
+    Snapshots(usize, u64, BTreeMap<PartitionId, Snapshot>),
+    Written(usize, u64, u64, usize),
     Client(usize),
     Fault(Fault),
-    Restart,
-    SlowDiskEnds,
+    Restart(usize),
+    SlowDiskEnds(usize),
+    CutEnds(BTreeSet<(usize, usize)>),
 }
 
 /// The kinds of faults.
@@ -41,6 +48,22 @@ pub(crate) enum Fault {
     Clock,
     SlowDisk,
     Silent,
+    Cut,
+    Wipe,
+    Lie,
+}
+
+impl Fault {
+    const ALL: [Fault; 8] = [
+        Fault::Crash,
+        Fault::Connection,
+        Fault::Clock,
+        Fault::SlowDisk,
+        Fault::Silent,
+        Fault::Cut,
+        Fault::Wipe,
+        Fault::Lie,
+    ];
 }
 
 /// After this long the faults stop, whatever is left to do.
@@ -52,18 +75,22 @@ const QUIET_US: u64 = 60_000_000;
 pub(crate) struct World {
     pub(crate) prng: Prng,
     pub(crate) profile: Profile,
-    pub(crate) clock: Clock,
+    pub(crate) now_us: u64,
     queue: BTreeMap<(u64, u64), Event>,
     next_event: u64,
-    pub(crate) server: Option<Server>,
-    pub(crate) life: u64,
-    pub(crate) inbox: Vec<Input>,
-    pub(crate) wake_at: Option<u64>,
-    pub(crate) disk: Disk,
-    pub(crate) slow_disk: bool,
+    pub(crate) machines: Vec<Machine>,
+    pub(crate) ledger: Ledger,
     pub(crate) clients: Vec<Client>,
     pub(crate) connections: BTreeMap<u64, Connection>,
     pub(crate) next_conn: u64,
+    /// Between servers: what is cut, and what was sent last.
+    pub(crate) cuts: BTreeSet<(usize, usize)>,
+    pub(crate) links: BTreeMap<(usize, usize, Lane), u64>,
+    /// Digests of replicas by what they have executed: all servers say the same.
+    pub(crate) digests: BTreeMap<(PartitionId, Come), u64>,
+    /// The highest that any clock has shown, and that the median of all has.
+    pub(crate) clock_most_us: u64,
+    pub(crate) median_most_us: u64,
     pub(crate) workload: Workload,
     pub(crate) history: History,
     /// The faults have stopped.
@@ -74,21 +101,30 @@ pub(crate) struct World {
 impl World {
     pub(crate) fn new(mut prng: Prng, profile: Profile, trace: bool) -> World {
         let clients = (0..profile.clients).map(|_| Client::new(profile.requests)).collect();
-        let offset = prng.below(1_000_000) as i64;
+        let configs = profile.servers();
+        let machines: Vec<Machine> = configs
+            .into_iter()
+            .map(|config| {
+                let offset = prng.below(profile.skew_us) as i64;
+                let drift = if profile.alone() { 0 } else { prng.below(400) as i64 - 200 };
+                Machine::new(config, offset, drift)
+            })
+            .collect();
         World {
             prng,
-            clock: Clock { now_us: 0, offset_us: offset },
+            now_us: 0,
             queue: BTreeMap::new(),
             next_event: 0,
-            server: None,
-            life: 0,
-            inbox: Vec::new(),
-            wake_at: None,
-            disk: Disk::new(profile.server.snapshots_kept),
-            slow_disk: false,
+            ledger: Ledger::new(machines.len()),
+            machines,
             clients,
             connections: BTreeMap::new(),
             next_conn: 1,
+            cuts: BTreeSet::new(),
+            links: BTreeMap::new(),
+            digests: BTreeMap::new(),
+            clock_most_us: 0,
+            median_most_us: 0,
             workload: Workload::default(),
             history: History { trace, ..History::default() },
             quiet: false,
@@ -98,40 +134,41 @@ impl World {
     }
 
     pub(crate) fn at(&mut self, delay_us: u64, event: Event) {
-        let at = self.clock.now_us + delay_us;
+        let at = self.now_us + delay_us;
         self.queue.insert((at, self.next_event), event);
         self.next_event += 1;
     }
 
     pub(crate) fn record(&mut self, conn: u64, what: What) {
-        self.history.push(self.clock.now_us, conn, what);
+        self.history.push(self.now_us, conn, what);
     }
 
     /// Runs until everything is answered; the error says what ended it before.
     pub(crate) fn run(&mut self) -> Result<(), String> {
-        self.restart()?;
+        for server in 0..self.machines.len() {
+            self.restart(server)?;
+        }
         for client in 0..self.clients.len() {
             let delay = self.prng.below(2_000);
             self.turn_in(client, delay);
         }
-        for fault in [Fault::Crash, Fault::Connection, Fault::Clock, Fault::SlowDisk, Fault::Silent]
-        {
+        for fault in Fault::ALL {
             self.schedule_fault(fault);
         }
         let mut quiet_at = None;
         while let Some(((at, _), event)) = self.queue.pop_first() {
-            self.clock.now_us = at;
+            self.now_us = at;
             self.happen(event)?;
             if quiet_at.is_none() && self.may_stop_faults() {
                 self.stop_faults()?;
-                quiet_at = Some(self.clock.now_us);
+                quiet_at = Some(self.now_us);
             }
             if let Some(since) = quiet_at {
                 if self.is_done() {
                     self.record(0, What::Quiet);
                     return Ok(());
                 }
-                if self.clock.now_us > since + QUIET_US {
+                if self.now_us > since + QUIET_US {
                     return Err(format!(
                         "liveness: not done long after the faults: {}",
                         self.left()
@@ -143,16 +180,20 @@ impl World {
     }
 
     fn may_stop_faults(&self) -> bool {
-        self.clock.now_us > FAULTS_END_US
+        self.now_us > FAULTS_END_US
             || self.clients.iter().all(|c| c.left == 0 && c.outstanding.is_empty())
     }
 
     fn stop_faults(&mut self) -> Result<(), String> {
         self.quiet = true;
-        self.slow_disk = false;
-        if self.server.is_none() {
-            self.restart()?;
+        self.cuts.clear();
+        for server in 0..self.machines.len() {
+            self.machines[server].slow_disk = false;
+            if self.machines[server].server.is_none() {
+                self.restart(server)?;
+            }
         }
+        self.record(0, What::Recovered);
         for client in &mut self.clients {
             client.silent_until_us = 0;
             client.left = 0;
@@ -166,82 +207,117 @@ impl World {
 
     fn is_done(&self) -> bool {
         self.clients.iter().all(|c| c.finished && c.outstanding.is_empty())
-            && !self.disk.has_pending()
-            && self.inbox.is_empty()
             && self.connections.values().all(|c| c.to_client_pending == 0)
+            && self.machines.iter().all(|m| self.has_all(m))
+    }
+
+    /// Whether a server has executed everything that there is.
+    fn has_all(&self, machine: &Machine) -> bool {
+        let Some(server) = &machine.server else { return false };
+        let alone = self.profile.alone();
+        let idle = !machine.disk.has_pending() && machine.inbox.is_empty();
+        let all = |p: &Partition| p.position() >= self.ledger.highest_of(p.id());
+        if alone { idle } else { server.partitions().iter().all(all) }
     }
 
     fn left(&self) -> String {
         let waiting = self.clients.iter().map(|c| (c.conn, c.open, &c.outstanding));
-        format!("{:?}", waiting.collect::<Vec<_>>())
+        let position = |m: &Machine| m.server.as_ref().map(|s| (s.position(), s.serving()));
+        let servers: Vec<_> = self.machines.iter().map(position).collect();
+        let highest = self.ledger.highest();
+        format!("{:?}, servers {servers:?} of {highest}", waiting.collect::<Vec<_>>())
+    }
+
+    fn lives(&self, server: usize, life: u64) -> bool {
+        self.machines[server].life == life && self.machines[server].server.is_some()
     }
 
     fn happen(&mut self, event: Event) -> Result<(), String> {
         match event {
             Event::ToServer(conn, packet) => self.arrive(conn, packet),
             Event::ToClient(conn, bytes, upper) => self.deliver(conn, bytes, upper)?,
-            Event::Wake => {
-                if self.wake_at == Some(self.clock.now_us) {
-                    self.wake_at = None;
-                    self.step()?;
+            Event::Wake(server) => {
+                if self.machines[server].wake_at == Some(self.now_us) {
+                    self.machines[server].wake_at = None;
+                    self.step(server)?;
                 }
             }
-            Event::Synced(life) if life == self.life && self.server.is_some() => {
-                if let Some((token, lsn)) = self.disk.end_sync()? {
-                    self.input(Input::Durable { token, lsn });
+            Event::Synced(server, life) if self.lives(server, life) => {
+                let synced = self.machines[server].disk.end_sync();
+                self.tell_ledger(server)?;
+                if let Some((token, lsn)) = synced {
+                    self.input(server, Input::Durable { token, lsn });
                 }
-                self.begin_sync();
+                self.begin_sync(server);
             }
-            Event::SnapshotSynced(life, partition) if life == self.life => {
-                self.snapshot_synced(partition);
+            Event::SnapshotSynced(server, life, partition) if self.lives(server, life) => {
+                self.snapshot_synced(server, partition);
             }
-            Event::Written(life, conn, bytes) if life == self.life => {
+            Event::Written(server, life, conn, bytes) if self.lives(server, life) => {
                 let conn = volery_server::core::types::ConnId(conn);
-                self.input(Input::Written { conn, bytes });
+                self.input(server, Input::Written { conn, bytes });
             }
-            Event::Synced(_) | Event::SnapshotSynced(..) | Event::Written(..) => {}
+            Event::Peer(server, life, input) if self.lives(server, life) => {
+                self.input(server, input);
+            }
+            Event::Snapshots(server, life, snapshots) if self.lives(server, life) => {
+                self.machines[server].disk.receive(&snapshots);
+                self.input(server, Input::SnapshotsReceived);
+            }
+            Event::Synced(..)
+            | Event::SnapshotSynced(..)
+            | Event::Written(..)
+            | Event::Peer(..)
+            | Event::Snapshots(..) => {}
             Event::Client(client) => {
-                if self.clients[client].turn_at_us == Some(self.clock.now_us) {
+                if self.clients[client].turn_at_us == Some(self.now_us) {
                     self.clients[client].turn_at_us = None;
                     self.client_turn(client);
                 }
             }
             Event::Fault(fault) => self.fault(fault)?,
-            Event::Restart => {
-                if self.server.is_none() {
-                    self.restart()?;
+            Event::Restart(server) => {
+                if self.machines[server].server.is_none() {
+                    self.restart(server)?;
                 }
             }
-            Event::SlowDiskEnds => self.slow_disk = false,
+            Event::SlowDiskEnds(server) => self.machines[server].slow_disk = false,
+            Event::CutEnds(cuts) => self.cuts.retain(|cut| !cuts.contains(cut)),
         }
         Ok(())
     }
 
-    fn snapshot_synced(&mut self, partition: PartitionId) {
-        if self.server.is_none() {
-            return;
+    /// What became durable at a server is told to the ledger.
+    fn tell_ledger(&mut self, server: usize) -> Result<(), String> {
+        for record in std::mem::take(&mut self.machines[server].disk.fresh) {
+            self.ledger.durable(server, &record)?;
         }
+        Ok(())
+    }
+
+    fn snapshot_synced(&mut self, server: usize, partition: PartitionId) {
         let fails = self.prng.permille(self.profile.faults.snapshot_permille) && !self.quiet;
         if fails {
-            self.disk.snapshot_fail(partition);
-            self.input(Input::SnapshotFailed { partition });
-        } else if self.disk.snapshot_durable(partition) {
-            self.input(Input::SnapshotDurable { partition });
+            self.machines[server].disk.snapshot_fail(partition);
+            self.input(server, Input::SnapshotFailed { partition });
+        } else if self.machines[server].disk.snapshot_durable(partition) {
+            self.input(server, Input::SnapshotDurable { partition });
         }
     }
 
-    /// Something for the server, taken at its next step.
-    pub(crate) fn input(&mut self, input: Input) {
-        self.inbox.push(input);
+    /// Something for a server, taken at its next step.
+    pub(crate) fn input(&mut self, server: usize, input: Input) {
+        self.machines[server].inbox.push(input);
         let delay = self.prng.delay(1, 1 + self.profile.wake_us);
-        self.wake_in(delay);
+        self.wake_in(server, delay);
     }
 
-    pub(crate) fn wake_in(&mut self, delay_us: u64) {
-        let at = self.clock.now_us + delay_us;
-        if self.wake_at.is_none_or(|earlier| at < earlier) {
-            self.wake_at = Some(at);
-            self.at(delay_us, Event::Wake);
+    pub(crate) fn wake_in(&mut self, server: usize, delay_us: u64) {
+        let at = self.now_us + delay_us;
+        let wake_at = &mut self.machines[server].wake_at;
+        if wake_at.is_none_or(|earlier| at < earlier) {
+            *wake_at = Some(at);
+            self.at(delay_us, Event::Wake(server));
         }
     }
 
@@ -253,6 +329,9 @@ impl World {
             Fault::Clock => faults.clock_us,
             Fault::SlowDisk => faults.slow_disk_us,
             Fault::Silent => faults.silent_us,
+            Fault::Cut => faults.cut_us,
+            Fault::Wipe => faults.wipe_us,
+            Fault::Lie => faults.lie_us,
         };
         if every > 0 {
             let delay = self.prng.range(1, 2 * every);
@@ -266,7 +345,10 @@ impl World {
         }
         self.schedule_fault(fault);
         match fault {
-            Fault::Crash => self.crash()?,
+            Fault::Crash => {
+                let server = self.some_server();
+                self.crash(server)?;
+            }
             Fault::Connection => {
                 let client = self.prng.below(self.clients.len() as u64) as usize;
                 self.lose_connection(client);
@@ -275,49 +357,118 @@ impl World {
                 let far = *self.prng.pick(&[500, 20_000, 3_000_000]);
                 let by = self.prng.below(far) as i64;
                 let back = self.profile.clock_back && self.prng.permille(500);
-                self.clock.offset_us += if back { -by } else { by };
+                let server = self.some_server();
+                self.machines[server].offset_us += if back { -by } else { by };
             }
             Fault::SlowDisk => {
-                self.slow_disk = true;
+                let server = self.some_server();
+                self.machines[server].slow_disk = true;
                 let delay = self.prng.range(1_000, 150_000);
-                self.at(delay, Event::SlowDiskEnds);
+                self.at(delay, Event::SlowDiskEnds(server));
             }
             Fault::Silent => {
                 let client = self.prng.below(self.clients.len() as u64) as usize;
-                let until = self.clock.now_us + self.prng.range(1_000, 1_500_000);
+                let longest = if self.profile.alone() { 1_500_000 } else { 4_000_000 };
+                let until = self.now_us + self.prng.range(1_000, longest);
                 self.clients[client].silent_until_us = until;
+            }
+            Fault::Cut => self.cut(),
+            Fault::Lie => self.lie(),
+            Fault::Wipe => {
+                let server = self.some_server();
+                if self.machines.iter().all(|m| !m.lost && m.server.is_some()) {
+                    self.crash(server)?;
+                    self.machines[server].disk.wipe();
+                    self.machines[server].lost = true;
+                }
             }
         }
         Ok(())
     }
 
-    fn crash(&mut self) -> Result<(), String> {
-        if self.server.take().is_none() {
+    pub(crate) fn some_server(&mut self) -> usize {
+        match self.machines.len() {
+            1 => 0,
+            n => self.prng.below(n as u64) as usize,
+        }
+    }
+
+    /// The network between servers breaks somewhere, in one direction or both.
+    fn cut(&mut self) {
+        let (one, other) = (self.some_server(), self.some_server());
+        let all = 0..self.machines.len();
+        let cuts: BTreeSet<(usize, usize)> = match self.prng.below(4) {
+            0 => [(one, other)].into(),
+            1 => [(one, other), (other, one)].into(),
+            2 => all.map(|to| (one, to)).collect(),
+            _ => all.flat_map(|to| [(one, to), (to, one)]).collect(),
+        };
+        self.cuts.extend(cuts.iter().copied());
+        if self.prng.permille(300) {
+            for (from, to) in &cuts {
+                self.hint(*to, *from, false);
+            }
+        }
+        let delay = self.prng.delay(10_000, 2_000_000);
+        self.at(delay, Event::CutEnds(cuts));
+    }
+
+    /// The process of a server dies.
+    pub(crate) fn crash(&mut self, server: usize) -> Result<(), String> {
+        let machine = &mut self.machines[server];
+        if machine.server.take().is_none() {
             return Ok(());
         }
-        self.record(0, What::Crash);
+        machine.life += 1;
+        machine.inbox.clear();
+        machine.wake_at = None;
+        machine.disk.crash(&mut self.prng);
+        self.record(0, What::Crash(server));
         self.crashes += 1;
-        self.life += 1;
-        self.inbox.clear();
-        self.wake_at = None;
-        self.disk.crash(&mut self.prng)?;
-        self.server_is_gone();
-        let delay = self.prng.delay(100, 100_000);
-        self.at(delay, Event::Restart);
+        self.tell_ledger(server)?;
+        self.server_is_gone(server);
+        let longest = if self.profile.alone() { 100_000 } else { 600_000 };
+        let delay = self.prng.delay(100, longest);
+        self.at(delay, Event::Restart(server));
+        for other in (0..self.machines.len()).filter(|other| *other != server) {
+            if self.prng.permille(600) {
+                self.hint(other, server, false);
+            }
+        }
         Ok(())
     }
 
-    fn restart(&mut self) -> Result<(), String> {
-        let mut config = self.profile.server.clone();
+    /// A server hears of a link to another.
+    fn hint(&mut self, server: usize, other: usize, up: bool) {
+        if server == other {
+            return;
+        }
+        let peer = self.machines[other].config.server;
+        let input = if up { Input::PeerUp { peer } } else { Input::PeerDown { peer } };
+        let delay = self.prng.delay(100, 20_000);
+        self.at(delay, Event::Peer(server, self.machines[server].life, input));
+    }
+
+    fn restart(&mut self, server: usize) -> Result<(), String> {
+        let mut config = self.machines[server].config.clone();
         config.hash_seed = self.prng.next();
-        let now = self.clock.now();
-        let (records, count) = (self.disk.records(), self.profile.partitions);
-        let snapshots = self.disk.snapshots(|_| 0);
-        let server = machine::start(&config, count, records, &snapshots, now)?;
-        crate::property::replay::check(self, &server)?;
-        self.server = Some(server);
+        config.cluster.seed = config.hash_seed;
+        let machine = &self.machines[server];
+        let now = machine.now(self.now_us);
+        let (records, count) = (machine.disk.records(), self.profile.partitions);
+        let snapshots = machine.disk.snapshots(|_| 0);
+        let started = machine::start(&config, count, records, &snapshots, machine.lost, now);
+        let started = started.map_err(|e| format!("server {server}: {e}"))?;
+        if self.profile.alone() {
+            crate::property::replay::check(self, &started)?;
+        }
+        self.machines[server].server = Some(started);
         self.record(0, What::Recovered);
-        self.wake_in(1);
+        self.wake_in(server, 1);
+        for other in (0..self.machines.len()).filter(|other| *other != server) {
+            self.hint(other, server, true);
+            self.hint(server, other, true);
+        }
         Ok(())
     }
 }

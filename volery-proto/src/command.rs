@@ -174,7 +174,9 @@ impl Value {
 }
 
 impl Command {
-    fn to_wire(&self) -> wire::Command {
+    /// As a message of the wire.
+    #[must_use]
+    pub fn to_wire(&self) -> wire::Command {
         let mut message = wire::Command {
             server: u32::from(self.origin.server.0),
             incarnation: self.origin.incarnation.0,
@@ -220,7 +222,11 @@ impl Command {
         message
     }
 
-    fn from_wire(message: wire::Command) -> Result<Command, ValueError> {
+    /// The inverse of [`Command::to_wire`].
+    ///
+    /// # Errors
+    /// The message is not a command.
+    pub fn from_wire(message: wire::Command) -> Result<Command, ValueError> {
         let timeout_ms = message.timeout_ms;
         let operation = match message.kind {
             kind::NOOP => Operation::Noop,

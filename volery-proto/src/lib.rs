@@ -7,6 +7,7 @@ pub mod ids;
 pub mod jute;
 pub mod limits;
 pub mod path;
+pub mod peer;
 pub mod ring;
 pub mod zk;
 

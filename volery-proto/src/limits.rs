@@ -20,7 +20,18 @@ pub const MAX_CONNECTION_OUTSTANDING_BYTES: usize = 4 << 20;
 /// bytes and its path) asks for two znodes and a name, below 300 bytes and three times its path:
 /// no command that fits a frame reaches this. It must not, as nothing runs without it.
 pub const MAX_CONTRIBUTION_BYTES: usize = 20 * MAX_FRAME_CEILING;
+/// Commands that one front end has on their way to a coordinator elsewhere.
+pub const MAX_FORWARDED: usize = 8192;
+/// Bytes of such commands.
+pub const MAX_FORWARDED_BYTES: usize = 8 << 20;
+/// Commands that wait at a coordinator; above it those of other servers are dropped, and sent
+/// again.
+pub const MAX_RING_WAITING: usize = 1 << 16;
+/// Longest message between servers, in bytes: a promise with everything that is undecided.
+pub const MAX_PEER_MESSAGE: usize = 1 << 30;
 
+const _: () = assert!(MAX_FORWARDED >= MAX_VALUE_COMMANDS && MAX_RING_WAITING > MAX_FORWARDED);
+const _: () = assert!(MAX_PEER_MESSAGE > MAX_CONTRIBUTION_BYTES + MAX_LOG_RECORD);
 const _: () = assert!(MAX_CONTRIBUTION_BYTES / MAX_FRAME_CEILING >= 300 / 17 + 2);
 const _: () = assert!(MAX_FRAME_DEFAULT < MAX_FRAME_CEILING);
 const _: () = assert!(MAX_FRAME_CEILING + MAX_VALUE_BYTES < MAX_LOG_RECORD);

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use volery_proto::command::{Command, Operation};
-use volery_proto::ids::{PartitionId, Zxid};
+use volery_proto::ids::{PartitionId, ServerId, Zxid};
 use volery_proto::jute::Writer;
 use volery_server::core::oracle::{Destination, PartitionMap};
 
@@ -43,9 +43,9 @@ pub(crate) enum Outcome {
 pub(crate) struct Model {
     pub(crate) nodes: BTreeMap<String, Node>,
     pub(crate) sessions: BTreeMap<i64, Session>,
-    incarnation: Zxid,
-    start: u64,
-    sequences: BTreeMap<u16, u64>,
+    /// Per front end: its incarnation, and the number of its start.
+    incarnations: BTreeMap<ServerId, (Zxid, u64)>,
+    sequences: BTreeMap<(ServerId, u16), u64>,
     times: BTreeMap<PartitionId, i64>,
     map: Arc<PartitionMap>,
     pub(crate) timeline: Timeline,
@@ -56,8 +56,7 @@ impl Model {
         let mut model = Model {
             nodes: BTreeMap::new(),
             sessions: BTreeMap::new(),
-            incarnation: Zxid::ZERO,
-            start: 0,
+            incarnations: BTreeMap::new(),
             sequences: BTreeMap::new(),
             times: BTreeMap::new(),
             map,
@@ -96,17 +95,20 @@ impl Model {
     pub(crate) fn execute(&mut self, zxid: Zxid, command: &Command, time_ms: i64) -> Outcome {
         if command.operation == Operation::Hello {
             // Decided late, or twice.
-            if command.origin.sequence > self.start {
-                self.start = command.origin.sequence;
-                self.incarnation = zxid;
-                self.sequences.clear();
+            let server = command.origin.server;
+            let known = self.incarnations.get(&server).map_or(0, |known| known.1);
+            if command.origin.sequence > known {
+                self.incarnations.insert(server, (zxid, command.origin.sequence));
+                self.sequences.retain(|(of, _), _| *of != server);
             }
             return Outcome::Passed;
         }
-        if command.origin.incarnation != self.incarnation {
+        let server = command.origin.server;
+        let known = self.incarnations.get(&server).map(|known| known.0);
+        if known != Some(command.origin.incarnation) {
             return Outcome::Passed;
         }
-        let last = self.sequences.entry(zxid.ring().0).or_insert(0);
+        let last = self.sequences.entry((server, zxid.ring().0)).or_insert(0);
         if command.origin.sequence != *last + 1 {
             return Outcome::Passed;
         }

@@ -7,7 +7,7 @@ use crate::world::World;
 pub(super) fn check(world: &World, story: &Story<'_>) -> Result<(), String> {
     for op in &story.ops {
         let (Some(operation), Some(zxid)) = (op.ordered(), op.zxid()) else { continue };
-        let Some(decided) = world.disk.ledger.commands.get(&zxid) else {
+        let Some(decided) = world.ledger.commands.get(&zxid) else {
             return Err(format!("{op:?} was answered with {zxid}, which is not on disk"));
         };
         let command = &decided.command;

@@ -9,6 +9,7 @@ mod reads;
 pub(crate) mod replay;
 mod session;
 mod shown;
+mod slots;
 mod story;
 mod watches;
 mod watching;
@@ -26,13 +27,14 @@ pub(crate) struct Broken {
 type Check = fn(&World, &Story<'_>) -> Result<(), String>;
 
 /// In this order; the first one that is broken is told.
-const CHECKS: [(&str, Check); 6] = [
+const CHECKS: [(&str, Check); 7] = [
     ("durability", durable::check),
     ("order of writes", order::check),
     ("session guarantees", session::check),
     ("exactly once", once::check),
     ("watches", watches::check),
     ("expiry", expiry::check),
+    ("slots", slots::check),
 ];
 
 /// Checks a history that ran to its end.

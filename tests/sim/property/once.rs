@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use volery_proto::command::Operation;
 use volery_proto::ids::{SessionId, Zxid};
+use volery_proto::zk::ErrorCode;
 
 use super::story::{Op, Story};
 use crate::model::Outcome;
@@ -15,11 +16,21 @@ pub(super) fn check(world: &World, story: &Story<'_>) -> Result<(), String> {
     for op in story.ops.iter().filter(|op| op.ordered().is_some()) {
         of_session.entry(op.session).or_default().push(op);
     }
+    let answered: BTreeSet<Zxid> = story.ops.iter().filter_map(Op::zxid).collect();
     let mut on_disk: BTreeMap<i64, Vec<Zxid>> = BTreeMap::new();
-    for (zxid, decided) in &world.disk.ledger.commands {
+    for (zxid, decided) in &world.ledger.commands {
         let command = &decided.command;
-        let asked = matches!(command.operation, Operation::Write(_) | Operation::Sync(_));
-        let effective = matches!(story.outcomes.get(zxid), Some(Outcome::Answer { .. }));
+        // A barrier of an older connection changes nothing, whenever it is ordered.
+        let asked = match &command.operation {
+            Operation::Write(_) => true,
+            Operation::Sync(_) => answered.contains(zxid),
+            _ => false,
+        };
+        // Of a session that has ended since, or was re-opened elsewhere: nothing happens.
+        let effective = matches!(
+            story.outcomes.get(zxid),
+            Some(Outcome::Answer { err, .. }) if *err != ErrorCode::SessionExpired.code()
+        );
         if asked && effective && command.session != SessionId(0) {
             on_disk.entry(command.session.0).or_default().push(*zxid);
         }
@@ -39,7 +50,6 @@ fn session_once(world: &World, zxids: &[Zxid], ops: &[&Op]) -> Result<(), String
         let Some(zxid) = left.peek() else { return Ok(()) };
         let Some(operation) = op.ordered() else { continue };
         let same = world
-            .disk
             .ledger
             .commands
             .get(*zxid)
@@ -55,7 +65,7 @@ fn session_once(world: &World, zxids: &[Zxid], ops: &[&Op]) -> Result<(), String
     match left.next() {
         None => Ok(()),
         Some(zxid) => {
-            let command = world.disk.ledger.commands.get(zxid);
+            let command = world.ledger.commands.get(zxid);
             Err(format!("{zxid} is nobody's request, or a second time: {command:?}"))
         }
     }

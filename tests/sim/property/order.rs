@@ -1,6 +1,6 @@
 //! Writes are linearizable (DESIGN 2.1): every reply is what the dumb model says at that zxid,
-//! and zxid order follows real time: within a ring, through ring 0, and everywhere while the one
-//! clock of this one server does not go back.
+//! and zxid order follows real time: within a ring, through ring 0, and everywhere where there is
+//! one server and its clock does not go back.
 
 use std::collections::BTreeMap;
 
@@ -62,7 +62,7 @@ fn real_time(world: &World, op: &Op, zxid: Zxid, floor: &Floor) -> Result<(), St
     let in_ring = floor.rings.get(&ring).copied().unwrap_or_default();
     // A sync is a barrier for everything, whatever its path.
     let barrier = ring == RingId::GLOBAL || matches!(op.request, Request::Sync(_));
-    let by_clock = barrier || !world.profile.clock_back;
+    let by_clock = barrier || (world.profile.alone() && !world.profile.clock_back);
     let least = if by_clock { floor.all } else { in_ring };
     if zxid > least {
         return Ok(());

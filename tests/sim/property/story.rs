@@ -61,7 +61,7 @@ impl<'a> Story<'a> {
     pub(crate) fn tell(world: &'a World) -> Result<Story<'a>, String> {
         let mut model = Model::new(world.profile.map.clone());
         let mut outcomes = BTreeMap::new();
-        for (zxid, decided) in &world.disk.ledger.commands {
+        for (zxid, decided) in &world.ledger.commands {
             let outcome = model.execute(*zxid, &decided.command, decided.time_ms);
             outcomes.insert(*zxid, outcome);
         }

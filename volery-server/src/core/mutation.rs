@@ -48,6 +48,18 @@ mod planted {
     mutations! {
         /// 1: slots come from the clock alone, and the merge believes them.
         SlotsGoBack,
+        /// 1: a ring's position is what the proposer wrote.
+        StartAsWritten,
+        /// 2: a decision counts for the payload of any ballot.
+        PayloadOfAnyBallot,
+        /// 3: a candidate does not look at what its quorum has forgotten.
+        TrimPointIgnored,
+        /// 4: an acceptor that lost its memory votes.
+        LostVotes,
+        /// Phase 1 takes any accepted value, not that of the highest ballot.
+        AnyAccepted,
+        /// A majority of the live path is enough.
+        PathQuorum,
         /// 5: partitions that a ring-0 command does not address do not count it.
         UnaddressedNotCounted,
         /// 6: a write of an older epoch of its session executes.
@@ -94,6 +106,18 @@ mod planted {
         BothFire,
         /// A vote counts before it is on disk.
         VoteBeforeSync,
+        /// 20: a command may be ordered after anything.
+        AnyAfter,
+        /// 20: a coordinator passes whatever slot somebody names.
+        AnyDemand,
+        /// 21: ring 0 reserves ahead from slots that it sees.
+        ReservesFromSlots,
+        /// 21: a coordinator believes its own clock, whatever the others' show.
+        AnyClock,
+        /// 25: a server keeps its clients though nobody counts that it hears them.
+        UncountedTouches,
+        /// 25: a new coordinator believes what it counted before it led.
+        StaleSessions,
         /// Every command is proposed twice. Harmless: duplicates are known by their number.
         ProposedTwice,
         /// And duplicates are not known.

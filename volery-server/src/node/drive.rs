@@ -221,6 +221,8 @@ impl Drive {
                     None => self.sink.finish(partition.0),
                 },
                 Effect::PurgeLog { below_lsn } => self.log.purge_below(below_lsn),
+                // A server alone has nobody to send to, and to fetch from.
+                Effect::Send { .. } | Effect::SendSnapshots { .. } | Effect::Restart => {}
                 Effect::Expiring { session } => {
                     tracing::debug!(%session, "session expired: it was silent for its time-out");
                     expired += 1;

@@ -18,7 +18,7 @@ use crate::config::{Config, Durability, partition_map};
 use crate::core::front_end::FrontEndConfig;
 use crate::core::merge::skip::SkipPolicy;
 use crate::core::oracle::PartitionMap;
-use crate::core::server::{ReaperConfig, Server, ServerConfig};
+use crate::core::server::{ClusterConfig, ReaperConfig, Server, ServerConfig};
 use crate::storage::meta::DataDir;
 use crate::storage::snapshot::{SinkOptions, SnapshotSink};
 use crate::storage::wal::{Memory, Wal, WalHandle, WalOptions};
@@ -183,5 +183,6 @@ fn server_config(config: &Config, map: &Arc<PartitionMap>, hash_seed: u64) -> Se
             max: usize::try_from(config.container.max_per_minute).unwrap_or(usize::MAX),
             never_used_ms: config.container.max_never_used_interval_ms as i64,
         },
+        cluster: ClusterConfig { seed: hash_seed, ..ClusterConfig::alone(config.server_id) },
     }
 }

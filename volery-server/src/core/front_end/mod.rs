@@ -14,6 +14,7 @@ mod order;
 mod release;
 mod replicas;
 mod serve;
+mod shared;
 #[cfg(test)]
 mod tests;
 mod totals;
@@ -32,6 +33,7 @@ use crate::core::types::{ConnId, Now};
 use crate::core::watch;
 use connection::{Connection, EventKey, Phase};
 use numbering::{Numbering, Waiter};
+use shared::Shared;
 
 pub use connection::ConnectionStats;
 pub use handshake::Handshake;
@@ -106,6 +108,10 @@ pub struct FrontEnd {
     /// Which connection serves a session here.
     sessions: BTreeMap<SessionId, ConnId>,
     expiry: Expiry,
+    /// Where sessions are counted by one server for all.
+    shared: Option<Shared>,
+    /// Clients are not served for now.
+    cut_off: bool,
     map_version: u32,
     no_identities: Arc<[Id]>,
     /// Commands for the rings, in order.
@@ -147,6 +153,8 @@ impl FrontEnd {
     pub fn new(config: FrontEndConfig, rings: usize, map_version: u32) -> FrontEnd {
         FrontEnd {
             expiry: Expiry::new(config.tick_ms),
+            shared: None,
+            cut_off: false,
             config,
             incarnation: None,
             start: 0,
@@ -197,13 +205,24 @@ impl FrontEnd {
     }
 
     /// A hello of this server was executed. That of an earlier start, ordered late and with a
-    /// clock that was ahead, makes ours a duplicate: it is said again.
-    pub fn hello_executed(&mut self, origin: Origin, zxid: Zxid, now: Now) {
+    /// clock that was ahead, makes ours a duplicate: it is said again. Returns whether a numbering
+    /// begins with it.
+    pub fn hello_executed(&mut self, origin: Origin, zxid: Zxid, now: Now) -> bool {
         if origin.sequence == self.start {
+            let begins = self.incarnation.is_none();
             self.incarnation.get_or_insert(zxid);
-        } else if origin.sequence > self.start && self.incarnation.is_none() {
+            return begins;
+        }
+        if origin.sequence > self.start && self.incarnation.is_none() {
             self.begin(origin.sequence, now);
         }
+        false
+    }
+
+    /// Whether this incarnation numbered it.
+    #[must_use]
+    pub fn is_own(&self, origin: Origin) -> bool {
+        origin.server == self.config.server && Some(origin.incarnation) == self.incarnation
     }
 
     /// This incarnation, if it is known.
@@ -287,7 +306,7 @@ impl FrontEnd {
 
     /// Proposes the closing of the sessions that were not heard for their time-out. Returns them.
     pub fn expire(&mut self, now: Now) -> Vec<SessionId> {
-        if !self.serving() {
+        if !self.serving() || !self.counts_sessions(now) {
             return Vec::new();
         }
         let expired = self.expiry.expired(now.monotonic_ms());
@@ -300,6 +319,12 @@ impl FrontEnd {
     /// A session was opened or re-opened somewhere: its time begins.
     pub fn session_opened(&mut self, session: SessionId, epoch: Zxid, timeout_ms: u32, now: Now) {
         self.expiry.track(session, epoch, timeout_ms, now.monotonic_ms());
+        // It has moved, perhaps to another server: an older connection serves it no more.
+        let old = self.sessions.get(&session).copied();
+        let old = old.filter(|conn| self.connections.get(conn).is_some_and(|c| c.epoch < epoch));
+        if let Some(conn) = old.filter(|_| self.shared.is_some()) {
+            self.close(conn, CloseReason::SessionMoved);
+        }
     }
 
     /// A session ended: its connection, unless it asked for it itself, is closed.
@@ -376,6 +401,13 @@ impl FrontEnd {
         }
     }
 
+    fn close_all(&mut self, reason: CloseReason) {
+        let open = self.connections.values().filter(|c| c.phase != Phase::New).map(|c| c.id);
+        for conn in open.collect::<Vec<_>>() {
+            self.close(conn, reason);
+        }
+    }
+
     fn flush(&mut self, conn: ConnId) {
         let Some(connection) = self.connections.get_mut(&conn) else { return };
         if !connection.out.is_empty() {
@@ -389,7 +421,8 @@ impl FrontEnd {
     /// When something is to be done without an input, monotonic microseconds.
     #[must_use]
     pub fn next_deadline_us(&self) -> Option<u64> {
-        let expiry = self.expiry.next_deadline_ms().map(|ms| ms.saturating_mul(1000));
+        let expiry = self.expiry.next_deadline_ms().filter(|_| self.leads_sessions());
+        let expiry = expiry.map(|ms| ms.saturating_mul(1000));
         expiry.into_iter().chain(self.clock_deadline_us).min()
     }
 

@@ -104,7 +104,11 @@ impl FrontEnd {
             });
         }
         if connection.phase == Phase::Open {
-            self.expiry.touch(connection.session, now.monotonic_ms());
+            let session = connection.session;
+            self.expiry.touch(session, now.monotonic_ms());
+            if let Some(shared) = &mut self.shared {
+                shared.touched.insert(session);
+            }
         }
         self.mark(conn);
     }

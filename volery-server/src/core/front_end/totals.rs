@@ -56,6 +56,8 @@ pub enum CloseReason {
     SessionUnknown,
     /// The handshake came twice, or before clients are served.
     NotServed,
+    /// Nobody counts any more that this server hears its clients: they are to find another.
+    CutOff,
     /// The client has seen more than this service: it comes from another one.
     Ahead,
     /// The client does not read its events.
@@ -72,6 +74,7 @@ impl CloseReason {
             CloseReason::SessionEnded => "the session ended",
             CloseReason::SessionMoved => "the session moved to another connection",
             CloseReason::SessionUnknown => "no such session, or a wrong password",
+            CloseReason::CutOff => "this server has lost contact with the others",
             CloseReason::NotServed => "the handshake came twice, or before clients are served",
             CloseReason::Ahead => "the client has seen a zxid that this service has not reached",
             CloseReason::TooManyEvents => "too many events wait for the client",

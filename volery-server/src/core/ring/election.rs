@@ -72,6 +72,13 @@ impl Ring {
         }
     }
 
+    /// The ballot of who seems to coordinate this ring.
+    #[must_use]
+    pub fn leader(&self) -> Option<Ballot> {
+        let heard = self.election.heard_at.map(|_| self.election.leader);
+        self.coordinator.ballot.or(heard)
+    }
+
     /// Sets the time to stand: by rank, spread at random.
     pub(super) fn rearm(&mut self, after_us: u64, now: Now) {
         if self.layout.alone() || !self.may_vote() {

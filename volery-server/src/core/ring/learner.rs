@@ -185,6 +185,8 @@ impl Ring {
         self.deliver(effects);
         self.note_decided(decided, Some(from));
         if base > self.learner.next && self.learner.next == before {
+            // Whoever cannot learn what was decided must not hold up those who wait for more.
+            self.step_down(effects);
             effects.push(Effect::NeedsSnapshot { from, instance: base });
         } else if self.learner.next > before {
             self.learner.asked = 0;

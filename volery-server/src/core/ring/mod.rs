@@ -44,6 +44,7 @@ use volery_proto::ids::{Ballot, Instance, ServerId, Slot};
 pub use effect::{Effect, Now, RingConfig, RingError};
 pub use message::{Promise, Proposed, RingMessage};
 pub use record::{LogRecordBody, RecoveredRing};
+pub use weight::weight;
 
 use acceptor::Acceptor;
 use coordinator::Coordinator;
@@ -66,6 +67,8 @@ pub struct Ring {
     election: Election,
     rejoin: Rejoin,
     suspects: BTreeSet<ServerId>,
+    /// Nothing is forgotten from here on, but for want of memory.
+    hold_from: Instance,
     /// The time of the last event that had one.
     seen: Now,
     failed: bool,
@@ -80,6 +83,7 @@ impl Ring {
     /// The log contradicts itself.
     pub fn new(config: RingConfig, recovered: RecoveredRing) -> Result<Ring, RingError> {
         let layout = Layout::new(&config);
+        let alone = layout.alone() && config.observers.is_empty();
         let mut ring = Ring {
             layout,
             store: Store::default(),
@@ -89,6 +93,7 @@ impl Ring {
             election: Election::new(config.seed, config.me),
             rejoin: Rejoin::default(),
             suspects: BTreeSet::new(),
+            hold_from: if alone { Instance(u64::MAX) } else { recovered.trim.0 },
             seen: Now::default(),
             failed: false,
             #[cfg(test)]
@@ -240,6 +245,18 @@ impl Ring {
     #[must_use]
     pub fn cursor(&self) -> (Instance, Slot) {
         (self.learner.next, self.learner.position)
+    }
+
+    /// One above the highest instance of which anything is known here.
+    #[must_use]
+    pub fn end(&self) -> Instance {
+        self.store.end().max(self.learner.next)
+    }
+
+    /// The first instance that this server can still tell a learner that lags.
+    #[must_use]
+    pub fn kept_from(&self) -> Instance {
+        self.store.base()
     }
 
     /// The ballot that this acceptor has promised.

@@ -26,7 +26,22 @@ impl super::Ring {
         self.planted == Some(mutant)
     }
 
-    #[cfg(not(test))]
+    #[cfg(all(not(test), feature = "mutants"))]
+    #[allow(clippy::unused_self)]
+    pub(super) fn mutant(&self, mutant: Mutant) -> bool {
+        use crate::core::mutation::{Mutation, is_planted};
+        is_planted(match mutant {
+            Mutant::StartAsWritten => Mutation::StartAsWritten,
+            Mutant::AnyBallot => Mutation::PayloadOfAnyBallot,
+            Mutant::NoTrimPoint => Mutation::TrimPointIgnored,
+            Mutant::LostVotes => Mutation::LostVotes,
+            Mutant::EarlyVote => Mutation::VoteBeforeSync,
+            Mutant::AnyAccepted => Mutation::AnyAccepted,
+            Mutant::PathQuorum => Mutation::PathQuorum,
+        })
+    }
+
+    #[cfg(not(any(test, feature = "mutants")))]
     #[allow(clippy::unused_self)]
     pub(super) const fn mutant(&self, _: Mutant) -> bool {
         false

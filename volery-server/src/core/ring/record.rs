@@ -92,6 +92,11 @@ pub struct RecoveredRing {
     pub(super) accepted: BTreeMap<Instance, Held>,
     pub(super) lost: bool,
     pub(super) rejoins: Rejoins,
+    /// The next value to hand out, and the position before it.
+    taken: (Instance, Slot),
+    /// Bytes of values handed out that are kept for peers that lag.
+    keep_bytes: usize,
+    kept_bytes: usize,
 }
 
 impl RecoveredRing {
@@ -99,6 +104,17 @@ impl RecoveredRing {
     #[must_use]
     pub fn new(ring: RingId) -> RecoveredRing {
         RecoveredRing { ring, ..RecoveredRing::default() }
+    }
+
+    /// Decided values are kept for peers that lag: so many bytes of them.
+    pub fn keep(&mut self, bytes: usize) {
+        self.keep_bytes = bytes;
+    }
+
+    /// Where the values that were handed out end: the next instance, and the position before it.
+    #[must_use]
+    pub fn taken(&self) -> (Instance, Slot) {
+        self.taken.max(self.trim)
     }
 
     /// The storage found an empty directory under a known id, or cut the log's tail where a
@@ -110,21 +126,35 @@ impl RecoveredRing {
     /// A snapshot covers what is below: records of it are passed over. Call it first.
     pub fn covered_below(&mut self, instance: Instance, position: Slot) {
         self.trim = self.trim.max((instance, position));
+        self.taken = self.taken.max(self.trim);
         self.decided = self.decided.max(instance);
     }
 
-    /// Hands out the values known decided, in order and once; they count as trimmed from here.
-    /// The log holds the decided value of every instance below its mark, see `accepted`.
+    /// Hands out the values known decided, in order and once; but for those that are kept they
+    /// count as trimmed from here. The log holds the decided value of every instance below its
+    /// mark, see `accepted`.
     pub fn take_decided(&mut self) -> Vec<(Instance, Arc<Value>)> {
         let mut decided = Vec::new();
-        while self.trim.0 < self.decided {
-            let Some(held) = self.accepted.remove(&self.trim.0) else { break };
-            let value = held.payload.value;
-            let next = Instance(self.trim.0.0 + 1);
-            decided.push((self.trim.0, value.clone()));
-            self.trim = (next, value.end(self.trim.1));
+        self.taken = self.taken();
+        while self.taken.0 < self.decided {
+            let Some(held) = self.accepted.get(&self.taken.0) else { break };
+            let value = held.payload.value.clone();
+            self.kept_bytes += held.payload.bytes.len();
+            decided.push((self.taken.0, value.clone()));
+            self.taken = (Instance(self.taken.0.0 + 1), value.end(self.taken.1));
+            self.let_go();
         }
         decided
+    }
+
+    /// Forgets what is handed out and no longer to be kept.
+    fn let_go(&mut self) {
+        while self.trim.0 < self.taken.0 && self.kept_bytes > self.keep_bytes {
+            let Some(held) = self.accepted.remove(&self.trim.0) else { return };
+            self.kept_bytes = self.kept_bytes.saturating_sub(held.payload.bytes.len());
+            let end = held.payload.value.end(self.trim.1);
+            self.trim = (Instance(self.trim.0.0 + 1), end);
+        }
     }
 
     /// Takes one record, in log order.

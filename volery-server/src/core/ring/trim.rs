@@ -63,10 +63,16 @@ impl Ring {
         }
     }
 
+    /// This server has a durable snapshot with a cursor at `instance`: who gets it reads on here,
+    /// so everything from there on stays in memory, as long as there is room.
+    pub fn hold_from(&mut self, instance: Instance) {
+        self.hold_from = self.hold_from.max(instance);
+    }
+
     /// Bounds the memory for delivered values.
     pub(super) fn forget(&mut self) {
         let keep = self.learner.next.0.saturating_sub(self.config.keep_instances as u64);
-        self.store.forget_below(Instance(keep));
+        self.store.forget_below(Instance(keep).min(self.hold_from));
         while self.store.bytes() > self.config.keep_bytes && self.store.base() < self.learner.next {
             self.store.forget_below(Instance(self.store.base().0 + 1));
         }

@@ -1,6 +1,6 @@
 //! How many bytes a command will take in a value, roughly: enough to bound a batch before it is
 //! encoded. Encodes nothing and allocates nothing.
-//! Called by the coordinator when it takes commands from its queue.
+//! Called by the coordinator when it takes commands from its queue, and by who sends it some.
 
 use volery_proto::command::{Command, Operation};
 use volery_proto::zk::{Acl, MultiOp, Request};
@@ -9,7 +9,8 @@ use volery_proto::zk::{Acl, MultiOp, Request};
 const FIXED: usize = 96;
 
 /// Bytes of one command in a value, give or take the length prefixes.
-pub(super) fn weight(command: &Command) -> usize {
+#[must_use]
+pub fn weight(command: &Command) -> usize {
     let identities: usize =
         command.identities.iter().map(|id| id.scheme.len() + id.id.len() + 8).sum();
     let body = match &command.operation {

@@ -7,180 +7,44 @@
 //!              ← front end ← results and events ←──────────────────────────────┘
 //! ```
 
+mod forward;
+mod io;
+mod message;
+#[cfg(test)]
+mod message_tests;
+mod peers;
 mod propose;
+mod recover;
 mod replay;
 mod snapshots;
-
 #[cfg(test)]
 mod tests;
+mod touches;
+mod transfer;
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use volery_proto::command::Value;
-use volery_proto::ids::{Instance, PartitionId, RingId, ServerId, SessionId, Zxid};
+use volery_proto::ids::{Instance, RingId, ServerId, Zxid};
 
-use crate::core::executor::{ExecutorError, Output, Partition};
-use crate::core::front_end::{
-    ClientEffect, FrontEnd, FrontEndConfig, Handshake, Received, Replicas,
-};
+use crate::core::executor::{Output, Partition};
+use crate::core::front_end::{FrontEnd, Replicas};
 use crate::core::merge::Cursor;
-use crate::core::merge::skip::{Demands, SkipPolicy};
+use crate::core::merge::skip::Demands;
 use crate::core::mutation::mutated;
-use crate::core::oracle::PartitionMap;
-use crate::core::ring::{self, RecoveredRing, Ring, RingConfig, RingError};
-use crate::core::types::{ConnId, Now};
-use snapshots::{Cycle, Floor};
+use crate::core::ring::{self, RecoveredRing, Ring, RingMessage};
+use crate::core::types::Now;
+use forward::{Intake, Outgoing};
+use peers::Peers;
+use snapshots::{Cycle, Floor, Mark};
+use touches::Touches;
+use transfer::Transfer;
 
+pub use io::{ClusterConfig, Effect, Input, ReaperConfig, ServerConfig, ServerError};
+pub use message::{Lane, PeerMessage, PeerMessageError};
 pub use replay::Replay;
-
-/// What of the configuration concerns the machine.
-#[derive(Clone, Debug)]
-pub struct ServerConfig {
-    /// This server.
-    pub server: ServerId,
-    /// The partition map.
-    pub map: Arc<PartitionMap>,
-    /// Clients and sessions.
-    pub front_end: FrontEndConfig,
-    /// How idle rings follow busy ones.
-    pub skip: SkipPolicy,
-    /// Instances in flight in each ring.
-    pub window: usize,
-    /// Spreads hash tables; no replicated state depends on it.
-    pub hash_seed: u64,
-    /// Commands after which snapshots are due; more where there are very many znodes.
-    pub snapshot_every: u64,
-    /// Snapshots of each partition that the storage keeps: the log reaches back to the oldest.
-    pub snapshots_kept: usize,
-    /// When empty containers and old TTL znodes go.
-    pub reaper: ReaperConfig,
-}
-
-/// The reaper of containers and TTL znodes. ZOOKEEPER.md 2.8.
-#[derive(Clone, Copy, Debug)]
-pub struct ReaperConfig {
-    /// Between two looks, in milliseconds; 0 is off.
-    pub interval_ms: u64,
-    /// Deletes of one look.
-    pub max: usize,
-    /// A container that never had a child goes after this, in milliseconds; 0: never.
-    pub never_used_ms: i64,
-}
-
-/// Something happened.
-#[derive(Debug)]
-pub enum Input {
-    /// A client connected.
-    Opened {
-        /// Its number from now on.
-        conn: ConnId,
-        /// Its address.
-        peer: SocketAddr,
-    },
-    /// Its first frame.
-    Handshake {
-        /// Whose.
-        conn: ConnId,
-        /// What.
-        handshake: Handshake,
-    },
-    /// Frames behind it.
-    Requests {
-        /// Whose.
-        conn: ConnId,
-        /// In order.
-        requests: Vec<Received>,
-    },
-    /// Bytes handed out were written to its socket.
-    Written {
-        /// Whose.
-        conn: ConnId,
-        /// How many.
-        bytes: usize,
-    },
-    /// It is gone.
-    Closed {
-        /// Who.
-        conn: ConnId,
-    },
-    /// Every append up to this token is on disk.
-    Durable {
-        /// Of the last of them.
-        token: u64,
-        /// The log's end behind it.
-        lsn: u64,
-    },
-    /// A partition's snapshot is durable.
-    SnapshotDurable {
-        /// Whose.
-        partition: PartitionId,
-    },
-    /// A partition's snapshot was given up (the reason is logged where it happened).
-    SnapshotFailed {
-        /// Whose.
-        partition: PartitionId,
-    },
-}
-
-/// What is to be done, in order.
-#[derive(Debug)]
-pub enum Effect {
-    /// Append to the log in one batch; then `Durable` with this token or a later one.
-    Append {
-        /// Encoded log records.
-        records: Vec<Bytes>,
-        /// Ascending.
-        token: u64,
-    },
-    /// For a client.
-    Client(ClientEffect),
-    /// A partition's snapshot begins.
-    SnapshotBegin {
-        /// Whose.
-        partition: PartitionId,
-        /// The position that it shows.
-        zxid: Zxid,
-    },
-    /// Its next chunk.
-    SnapshotChunk {
-        /// Whose.
-        partition: PartitionId,
-        /// Opaque.
-        chunk: Bytes,
-    },
-    /// It is complete.
-    SnapshotFinish {
-        /// Whose.
-        partition: PartitionId,
-    },
-    /// Everything below is in durable snapshots.
-    PurgeLog {
-        /// A position in the log.
-        below_lsn: u64,
-    },
-    /// A session was silent for its time-out (to be logged).
-    Expiring {
-        /// Which.
-        session: SessionId,
-    },
-}
-
-/// An invariant is broken: the process ends with this message.
-#[derive(Debug, thiserror::Error)]
-pub enum ServerError {
-    /// In a ring.
-    #[error(transparent)]
-    Ring(#[from] RingError),
-    /// In a replica.
-    #[error(transparent)]
-    Executor(#[from] ExecutorError),
-    /// A ring of one server wants something of another.
-    #[error("ring {0} has one member and wants to send to another")]
-    Alone(RingId),
-}
 
 /// What is counted since the start, the replayed log included.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -231,6 +95,15 @@ pub struct Server {
     /// Whether the log is replayed and this incarnation's own hello is on its way.
     began: bool,
     demands: Demands,
+    peers: Peers,
+    /// Per ring: messages that wait for an append, by its number.
+    held: Vec<VecDeque<(u64, ServerId, RingMessage)>>,
+    /// Per ring: this front end's commands, until they are executed.
+    outgoing: Vec<Outgoing>,
+    /// Per ring: what this server took from other front ends since it coordinates.
+    intake: Vec<Intake>,
+    touches: Touches,
+    transfer: Transfer,
     appended: VecDeque<Appended>,
     next_token: u64,
     /// Records and numbers of the batch that grows.
@@ -240,6 +113,8 @@ pub struct Server {
     durable_lsn: u64,
     next_reap_us: u64,
     cycle: Cycle,
+    /// Ends of the log and what was accepted by then, oldest first.
+    marks: VecDeque<Mark>,
     /// The last cycles, oldest first; forgotten at a start, which only keeps the log longer.
     floors: VecDeque<Floor>,
     totals: ServerTotals,
@@ -281,75 +156,6 @@ fn pull_contributions(partitions: &mut [Partition], at: usize) -> bool {
 }
 
 impl Server {
-    /// Puts a server together from what recovery found, and replays the log.
-    ///
-    /// # Errors
-    /// Log and snapshots do not fit together.
-    pub fn recover(
-        config: ServerConfig,
-        recovered: Recovered,
-        now: Now,
-    ) -> Result<Server, ServerError> {
-        let Recovered { partitions, rings: logs, totals } = recovered;
-        let count = partitions.len();
-        let mut rings = Vec::with_capacity(logs.len());
-        for (at, log) in logs.into_iter().enumerate() {
-            let mut ring_config =
-                RingConfig::new(RingId(at as u16), config.server, vec![config.server]);
-            ring_config.window = config.window;
-            ring_config.max_skips = config.window;
-            rings.push(Ring::new(ring_config, log)?);
-        }
-        let mut server = Server {
-            front_end: FrontEnd::new(config.front_end.clone(), rings.len(), config.map.version()),
-            began: false,
-            demands: Demands::new(config.skip, count as u16),
-            rings,
-            partitions,
-            appended: VecDeque::new(),
-            next_token: 1,
-            batch: Vec::new(),
-            batch_numbers: Vec::new(),
-            effects: Vec::new(),
-            durable_lsn: 0,
-            next_reap_us: 0,
-            cycle: Cycle::Idle,
-            floors: VecDeque::new(),
-            totals,
-            config,
-        };
-        if server.config.front_end.flags.skip_acl {
-            server.partitions.iter_mut().for_each(Partition::skip_acl);
-        }
-        server.replay(now)?;
-        Ok(server)
-    }
-
-    fn replay(&mut self, now: Now) -> Result<(), ServerError> {
-        for (at, cursor) in cursors(&self.partitions).into_iter().enumerate() {
-            // What the replay has executed or queued already is not delivered again.
-            let (instance, position) =
-                self.rings[at].trimmed().max((cursor.instance, cursor.position));
-            self.rings[at].start_at(instance, position)?;
-            let mut effects = Vec::new();
-            self.rings[at].start(propose::ring_now(now), &mut effects);
-            self.ring_effects(at, effects)?;
-        }
-        self.execute(now)?;
-        let sessions: Vec<_> = self.partitions.first().map_or_else(Vec::new, |partition| {
-            let all = partition.sessions().iter();
-            all.map(|(id, s)| (id, s.epoch, s.timeout_ms)).collect()
-        });
-        for (session, epoch, timeout_ms) in sessions {
-            self.front_end.session_opened(session, epoch, timeout_ms, now);
-        }
-        self.next_reap_us = now.monotonic_us + self.config.reaper.interval_ms * 1000;
-        self.began = true;
-        let last = self.partitions.iter().map(|p| p.last_start(self.config.server)).max();
-        self.front_end.begin(last.unwrap_or_default(), now);
-        Ok(())
-    }
-
     /// Takes one input. Nothing leaves before `flush`.
     ///
     /// # Errors
@@ -358,7 +164,7 @@ impl Server {
         match input {
             Input::Opened { conn, peer } => self.front_end.opened(conn, peer, now),
             Input::Handshake { conn, handshake } => {
-                let known = self.known();
+                let known = self.known(now);
                 self.front_end.handshake(conn, handshake, known, now);
             }
             Input::Requests { conn, requests } => self.front_end.requests(conn, requests, now),
@@ -371,14 +177,21 @@ impl Server {
             Input::Durable { token, lsn } => self.durable(token, lsn)?,
             Input::SnapshotDurable { partition } => self.snapshot_durable(partition),
             Input::SnapshotFailed { partition } => self.snapshot_failed(partition),
+            Input::Peer { from, message } => self.peer(from, message, now)?,
+            Input::PeerUp { peer } => self.peer_up(peer, now),
+            Input::PeerDown { peer } => self.peer_down(peer, now)?,
+            Input::SnapshotsReceived => self.effects.push(Effect::Restart),
         }
         Ok(())
     }
 
-    /// Above everything that any client can have been shown.
-    fn known(&self) -> Zxid {
-        let slot = self.rings.iter().map(Ring::proposed_position).max().unwrap_or_default();
-        Zxid::through(slot)
+    /// Above everything that any client can have been shown. In a cluster others may have come
+    /// further since they were heard: a client's claim is believed a little beyond.
+    fn known(&self, now: Now) -> Zxid {
+        match self.peers.alone() {
+            true => Zxid::through(self.known_slot()),
+            false => Zxid::through(self.slot_limit(now)),
+        }
     }
 
     fn durable(&mut self, token: u64, lsn: u64) -> Result<(), ServerError> {
@@ -389,9 +202,18 @@ impl Server {
                 let mut effects = Vec::new();
                 self.rings[ring].durable(number, &mut effects);
                 self.ring_effects(ring, effects)?;
+                self.release(ring, number);
             }
         }
         Ok(())
+    }
+
+    /// Sends what waited for an append that is durable now.
+    fn release(&mut self, at: usize, number: u64) {
+        while self.held[at].front().is_some_and(|(waits, ..)| *waits <= number) {
+            let Some((_, to, message)) = self.held[at].pop_front() else { return };
+            self.send(to, PeerMessage::Ring(RingId(at as u16), message));
+        }
     }
 
     fn ring_effects(&mut self, at: usize, effects: Vec<ring::Effect>) -> Result<(), ServerError> {
@@ -422,10 +244,27 @@ impl Server {
                     }
                 }
                 ring::Effect::Fatal(error) => return Err(error.into()),
-                ring::Effect::BecameCoordinator { .. } => {}
-                ring::Effect::Send { .. }
-                | ring::Effect::SteppedDown { .. }
-                | ring::Effect::NeedsSnapshot { .. } => return Err(ServerError::Alone(ring)),
+                ring::Effect::Send { to, message, after_durable } => match after_durable {
+                    // Appends become durable in order, and so do these wait in order.
+                    Some(number) if !mutated!(VoteBeforeSync) => {
+                        self.held[at].push_back((number, to, message));
+                    }
+                    _ => self.send(to, PeerMessage::Ring(ring, message)),
+                },
+                ring::Effect::BecameCoordinator { .. } => {
+                    self.intake[at].clear();
+                    if ring == RingId::GLOBAL {
+                        self.front_end.lead_sessions(true);
+                    }
+                }
+                // What waited unproposed is still with the front ends that sent it.
+                ring::Effect::SteppedDown { .. } => {
+                    self.outgoing[at].stepped_down();
+                    if ring == RingId::GLOBAL {
+                        self.front_end.lead_sessions(false);
+                    }
+                }
+                ring::Effect::NeedsSnapshot { from, .. } => self.needs_snapshots(from),
             }
         }
         Ok(())
@@ -460,11 +299,18 @@ impl Server {
                 }
             }
             Output::Executed { origin, ring, zxid, outcome } => {
+                if self.front_end.is_own(origin) {
+                    let due_us = now.monotonic_us + self.config.cluster.resend_us;
+                    self.outgoing[usize::from(ring.0)].executed(origin.sequence, due_us);
+                }
                 self.front_end.executed(origin, ring, zxid, outcome);
             }
             Output::Hello { origin, zxid } => {
-                if origin.server == self.config.server && self.began {
-                    self.front_end.hello_executed(origin, zxid, now);
+                if origin.server == self.config.server
+                    && self.began
+                    && self.front_end.hello_executed(origin, zxid, now)
+                {
+                    self.outgoing.iter_mut().for_each(Outgoing::restart);
                 }
             }
             Output::Event { zxid, event } => self.front_end.event(zxid, event),
@@ -480,7 +326,14 @@ impl Server {
     /// # Errors
     /// An invariant is broken: the process must end.
     pub fn flush(&mut self, now: Now) -> Result<Vec<Effect>, ServerError> {
+        if !self.peers.alone() {
+            self.pass_time(now)?;
+        }
         self.execute(now)?;
+        if !self.peers.alone() {
+            self.touch(now);
+            self.fetch(now);
+        }
         for session in self.front_end.expire(now) {
             self.effects.push(Effect::Expiring { session });
         }
@@ -496,7 +349,19 @@ impl Server {
     #[must_use]
     pub fn next_deadline_us(&self) -> Option<u64> {
         let reap = (self.config.reaper.interval_ms > 0).then_some(self.next_reap_us);
-        self.front_end.next_deadline_us().into_iter().chain(reap).min()
+        let own = self.front_end.next_deadline_us().into_iter().chain(reap).min();
+        if self.peers.alone() {
+            return own;
+        }
+        let peers = self.peers_deadline_us().into_iter().chain(self.forward_deadline_us());
+        let demands = self.demands.next_deadline_us().into_iter().chain(self.fetch_deadline_us());
+        own.into_iter().chain(peers).chain(demands).chain([self.touch_deadline_us()]).min()
+    }
+
+    /// Whether this server has lost its memory and does not vote yet.
+    #[must_use]
+    pub fn is_memory_lost(&self) -> bool {
+        self.rings.iter().any(Ring::is_memory_lost)
     }
 
     /// Whether clients are served.

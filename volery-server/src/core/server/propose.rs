@@ -1,21 +1,54 @@
 //! From the front end's commands to one batch of the log: rings propose what waits, idle rings
 //! skip along, and the reaper's deletes go the same way. Part of the server machine.
 
+use std::collections::BTreeMap;
+
 use bytestring::ByteString;
 use volery_proto::command::Operation;
-use volery_proto::ids::RingId;
+use volery_proto::ids::{RingId, ServerId, Slot};
 use volery_proto::zk::{PathRequest, Request};
 
-use super::{Appended, Effect, Server, ServerError};
-use crate::core::executor::Scope;
+use super::{Appended, Effect, PeerMessage, Server, ServerError};
+use crate::core::executor::{Partition, Scope};
 use crate::core::mutation::mutated;
-use crate::core::ring;
 use crate::core::types::Now;
 
 impl Server {
-    /// Hands the front end's commands to their rings, lets every ring propose, and ends the
-    /// batch of the log.
+    /// Hands the front end's commands to their rings, lets every ring that is led here propose,
+    /// asks the others' coordinators, and ends the batch of the log.
     pub(super) fn propose(&mut self, now: Now) -> Result<(), ServerError> {
+        if self.peers.alone() {
+            self.propose_own()?;
+        } else {
+            self.forward(now)?;
+        }
+        self.note_waiting(now);
+        for at in 0..self.rings.len() {
+            if self.rings[at].has_waiting() {
+                let before = self.rings[at].proposed_position();
+                self.flush_ring(at, now)?;
+                let after = self.rings[at].proposed_position();
+                if after > before {
+                    self.demands.proposed(at, after);
+                }
+            }
+        }
+        let clock = Slot::from_unix_us(self.ring_now(now).clock_us);
+        for at in 0..self.rings.len() {
+            let led = self.rings[at].is_coordinator();
+            if led && self.rings[at].proposed_position() < self.demands.demanded(at) {
+                let through = self.demands.target(at, clock);
+                self.rings[at].request_skip(through);
+                self.flush_ring(at, now)?;
+            }
+        }
+        self.demand(now);
+        self.end_batch();
+        Ok(())
+    }
+
+    /// A server alone coordinates all its rings.
+    fn propose_own(&mut self) -> Result<(), ServerError> {
         let mut waiting = vec![Vec::new(); self.rings.len()];
         for (ring, command) in self.front_end.take_proposals() {
             let numbered = command.operation != Operation::Hello;
@@ -29,35 +62,56 @@ impl Server {
                 return Err(ServerError::Alone(RingId(at as u16)));
             }
         }
-        for partition in &self.partitions {
-            if let Some((ring, slot)) = partition.wanted() {
+        Ok(())
+    }
+
+    /// Replicas that are held up by a ring need it to pass.
+    fn note_waiting(&mut self, now: Now) {
+        let wanted = self.partitions.iter().filter_map(Partition::wanted);
+        if self.peers.alone() {
+            for (ring, slot) in wanted {
                 self.demands.wait_for(usize::from(ring.0), slot);
             }
+            return;
         }
-        for at in 0..self.rings.len() {
-            if self.rings[at].has_waiting() {
-                let before = self.rings[at].proposed_position();
-                self.flush_ring(at, now)?;
-                let after = self.rings[at].proposed_position();
-                if after > before {
-                    self.demands.proposed(at, after);
-                }
+        let mut slots = vec![Slot(0); self.rings.len()];
+        for (ring, slot) in wanted {
+            let highest = &mut slots[usize::from(ring.0)];
+            *highest = slot.max(*highest);
+        }
+        for (at, slot) in slots.into_iter().enumerate() {
+            let patience_us = match self.rings[at].is_coordinator() {
+                true => 0,
+                false => self.config.cluster.demand_us,
+            };
+            self.demands.held_up(at, slot, now.monotonic_us, patience_us);
+        }
+    }
+
+    /// Asks coordinators elsewhere to pass what is needed here, one message for each server.
+    fn demand(&mut self, now: Now) {
+        if self.peers.alone() {
+            return;
+        }
+        let again_us = now.monotonic_us + self.config.cluster.resend_us / 4;
+        let mut asked: BTreeMap<ServerId, Vec<(RingId, Slot)>> = BTreeMap::new();
+        for (at, ring) in self.rings.iter().enumerate() {
+            let to = ring.coordinator_hint().filter(|to| *to != self.config.server);
+            let position = ring.position();
+            let slot = self.demands.ask(at, (to, position), now.monotonic_us, again_us);
+            if let (Some(to), Some(slot)) = (to, slot) {
+                asked.entry(to).or_default().push((RingId(at as u16), slot));
             }
         }
-        for at in 0..self.rings.len() {
-            if self.rings[at].proposed_position() < self.demands.demanded(at) {
-                let through = self.demands.target(at, now.slot());
-                self.rings[at].request_skip(through);
-                self.flush_ring(at, now)?;
-            }
+        for (to, demands) in asked {
+            self.send(to, PeerMessage::Demands(demands));
         }
-        self.end_batch();
-        Ok(())
     }
 
     fn flush_ring(&mut self, at: usize, now: Now) -> Result<(), ServerError> {
         let mut effects = Vec::new();
-        self.rings[at].flush(ring_now(now), &mut effects);
+        let ring_now = self.ring_now(now);
+        self.rings[at].flush(ring_now, &mut effects);
         self.ring_effects(at, effects)
     }
 
@@ -85,6 +139,10 @@ impl Server {
         self.next_reap_us = now.monotonic_us + config.interval_ms * 1000;
         let mut paths: Vec<ByteString> = Vec::new();
         for partition in &self.partitions {
+            // Where several could, one does: who coordinates the partition's ring.
+            if !self.rings[usize::from(partition.id().0)].is_coordinator() {
+                continue;
+            }
             let left = config.max.saturating_sub(paths.len());
             let tree = partition.tree();
             let due = tree.reap_candidates(now.unix_ms(), left, config.never_used_ms);
@@ -98,9 +156,4 @@ impl Server {
             self.front_end.propose_own(ring, Operation::Write(request));
         }
     }
-}
-
-/// The time as a ring takes it.
-pub(super) fn ring_now(now: Now) -> ring::Now {
-    ring::Now { clock_us: now.unix_us, monotonic_us: now.monotonic_us }
 }

@@ -32,6 +32,14 @@ impl Replay {
         Replay { partitions, rings, totals: ServerTotals::default() }
     }
 
+    /// Keeps the decided values behind the snapshots for servers that lag: so many bytes of each
+    /// ring.
+    #[must_use]
+    pub fn keeping(mut self, bytes: usize) -> Replay {
+        self.rings.iter_mut().for_each(|ring| ring.keep(bytes));
+        self
+    }
+
     /// Takes the next record of a ring; `None` where the partition map has no such ring.
     ///
     /// # Errors

@@ -2,9 +2,9 @@
 //! durable, the rings and the log are trimmed. Part of the server machine. DESIGN section 8.
 
 use bytes::Bytes;
-use volery_proto::ids::{Instance, PartitionId, Zxid};
+use volery_proto::ids::{Instance, PartitionId, ServerId, Zxid};
 
-use super::{Effect, Server, ServerError};
+use super::{Effect, PeerMessage, Server, ServerError};
 use crate::core::executor::Partition;
 use crate::core::merge::Cursor;
 use crate::core::mutation::mutated;
@@ -15,12 +15,23 @@ const ZNODES_A_COMMAND: u64 = 4;
 /// Znodes of one slice: some tens of microseconds.
 const SLICE_NODES: usize = 256;
 
+/// Cycles that are remembered while no majority has any.
+const FLOORS_MAX: usize = 64;
+
 /// Where a snapshot would resume.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Began {
     global: Cursor,
     own: Cursor,
     position: Zxid,
+}
+
+/// An end of the log, and one above everything that each ring had accepted by then: where all of
+/// that is in snapshots, the log below is of no use any more.
+#[derive(Debug, Default)]
+pub(super) struct Mark {
+    lsn: u64,
+    ends: Vec<Instance>,
 }
 
 /// What one whole cycle covers.
@@ -30,16 +41,15 @@ pub(super) struct Floor {
     cursors: Vec<Cursor>,
     /// Every partition's snapshot has executed at least this.
     least: Zxid,
-    /// The log's durable end when the cycle began.
+    /// Nothing below is needed to go on from there.
     lsn: u64,
 }
 
 /// A cycle over all partitions.
 #[derive(Debug)]
 pub(super) struct Running {
-    /// The log's durable end, and how far each ring was decided, when the cycle began.
+    /// Below, the log goes once it is over.
     lsn: u64,
-    decided: Vec<Instance>,
     began: Vec<Began>,
     step: Step,
 }
@@ -87,12 +97,12 @@ impl Server {
     /// Begins a cycle now, due or not, unless one is running.
     pub fn begin_snapshots(&mut self) {
         if let Cycle::Idle = self.cycle {
-            self.cycle = Cycle::Running(Running {
-                lsn: self.durable_lsn,
-                decided: self.rings.iter().map(|ring| ring.cursor().0).collect(),
-                began: Vec::new(),
-                step: Step::Next,
-            });
+            // Alone, what is durable is decided; with others, what is accepted may not be yet.
+            let alone = self.peers.alone();
+            let end = |ring: &Ring| if alone { ring.cursor().0 } else { ring.end() };
+            let ends = self.rings.iter().map(end).collect();
+            self.marks.push_back(Mark { lsn: self.durable_lsn, ends });
+            self.cycle = Cycle::Running(Running { lsn: 0, began: Vec::new(), step: Step::Next });
         }
     }
 
@@ -167,37 +177,90 @@ impl Server {
         self.cycle = Cycle::Idle;
     }
 
-    /// Every partition has a durable snapshot: what is below the oldest that are kept may leave
-    /// the rings, the outboxes and the log. A server can start from any snapshot that is kept.
+    /// Every partition has a durable snapshot: what is below the oldest that are kept, and below
+    /// what a majority has, may leave the rings, the outboxes and the log. A server can start
+    /// from any snapshot that is kept.
     fn trim(&mut self) -> Result<(), ServerError> {
         let Cycle::Running(running) = &mut self.cycle else { return Ok(()) };
         let global = running.began.iter().map(|b| b.global).min_by_key(|c| c.instance);
         let own = running.began.iter().map(|b| b.own);
         let cursors: Vec<Cursor> = global.into_iter().chain(own).collect();
         let least = running.began.iter().map(|b| b.position).min().unwrap_or_default();
-        // What was decided when the cycle began is in the snapshots, unless a replica lagged.
-        if running.decided.iter().zip(&cursors).all(|(d, c)| *d <= c.instance) {
-            self.floors.push_back(Floor { cursors, least, lsn: running.lsn });
+        let lsn = self.lsn_below(&cursors);
+        for (ring, cursor) in self.rings.iter_mut().zip(&cursors) {
+            ring.hold_from(cursor.instance);
         }
-        let kept = if mutated!(TrimmedAtNewest) { 1 } else { self.config.snapshots_kept };
-        if self.floors.len() > kept {
-            self.floors.pop_front();
-        }
-        let full = self.floors.len() == kept;
-        let Some(floor) = self.floors.front().filter(|_| full) else {
+        self.floors.push_back(Floor { cursors, least, lsn });
+        self.tell_floor(None);
+        self.serve_fetchers();
+        let Some(at) = self.floor_of_majority() else {
+            if self.floors.len() > FLOORS_MAX {
+                // Nobody else has snapshots; the log is kept from the oldest on.
+                self.floors.remove(1);
+            }
             self.cycle = Cycle::Idle;
             return Ok(());
         };
+        self.floors.drain(..at);
+        let floor = &self.floors[0];
         for (ring, cursor) in self.rings.iter_mut().zip(&floor.cursors) {
             ring.trim(cursor.instance, cursor.position)?;
         }
         for partition in &mut self.partitions {
             partition.trim_outbox(floor.least);
         }
-        running.lsn = floor.lsn;
-        running.step = Step::Checkpoint(self.next_token);
+        if let Cycle::Running(running) = &mut self.cycle {
+            running.lsn = floor.lsn;
+            running.step = Step::Checkpoint(self.next_token);
+        }
         self.batch.extend(self.rings.iter().flat_map(Ring::checkpoint_records));
         self.end_batch();
         Ok(())
+    }
+
+    /// The highest end of the log below which everything is below these cursors.
+    fn lsn_below(&mut self, cursors: &[Cursor]) -> u64 {
+        let below = |mark: &Mark| mark.ends.iter().zip(cursors).all(|(e, c)| *e <= c.instance);
+        let count = self.marks.iter().take_while(|mark| below(mark)).count();
+        self.marks.drain(..count.saturating_sub(1));
+        self.marks.front().filter(|mark| below(mark)).map_or(0, |mark| mark.lsn)
+    }
+
+    /// The last of the own floors, those of kept snapshots left out, that a majority of all
+    /// members has reached. A dead one holds nothing.
+    fn floor_of_majority(&self) -> Option<usize> {
+        let kept = if mutated!(TrimmedAtNewest) { 1 } else { self.config.snapshots_kept };
+        let candidates = (self.floors.len() + 1).checked_sub(kept)?;
+        let peers = self.peers.others.iter().filter(|peer| peer.member);
+        let told: Vec<_> = peers.filter_map(|peer| peer.floor.as_ref()).collect();
+        let quorum = self.config.cluster.members.len() / 2 + 1;
+        let reached = |floor: &Floor, cursors: &[Cursor], least: Zxid| {
+            let past = floor.cursors.iter().zip(cursors).all(|(f, c)| f.instance <= c.instance);
+            past && floor.least <= least
+        };
+        // The server itself has reached all of its own.
+        let by_majority = |floor: &Floor| {
+            1 + told.iter().filter(|told| reached(floor, &told.0, told.1)).count() >= quorum
+        };
+        (0..candidates).rev().find(|at| by_majority(&self.floors[*at]))
+    }
+
+    /// Whether everything behind the newest snapshots is still in memory.
+    pub(super) fn holds_newest(&self) -> bool {
+        let holds = |floor: &Floor| {
+            let mut rings = self.rings.iter().zip(&floor.cursors);
+            rings.all(|(ring, cursor)| ring.kept_from() <= cursor.instance)
+        };
+        self.floors.back().is_some_and(holds)
+    }
+
+    /// Says from where this server would start again.
+    pub(super) fn tell_floor(&mut self, to: Option<ServerId>) {
+        let Some(Floor { cursors, least, .. }) = self.floors.back() else { return };
+        let message = PeerMessage::Floor { cursors: cursors.clone(), least: *least };
+        let others = self.peers.others.iter().map(|peer| peer.id);
+        for to in others.filter(|id| to.is_none_or(|to| to == *id)).collect::<Vec<_>>() {
+            self.send(to, message.clone());
+        }
     }
 }

@@ -1,10 +1,13 @@
 //! What the machine does with replicas that are not equally far.
 
 use volery_proto::command::{Command, CommandFlags, Operation, Origin};
-use volery_proto::ids::Slot;
+use volery_proto::ids::{PartitionId, SessionId, Slot};
 use volery_proto::zk::{DeleteRequest, Request};
 
 use super::*;
+use crate::core::front_end::FrontEndConfig;
+use crate::core::merge::skip::SkipPolicy;
+use crate::core::oracle::PartitionMap;
 
 const NOW: Now = Now { unix_us: Slot::EPOCH_UNIX_US + 1_000_000, monotonic_us: 0 };
 
@@ -29,6 +32,7 @@ fn config(map: Arc<PartitionMap>) -> ServerConfig {
         snapshot_every: 1000,
         snapshots_kept: 3,
         reaper: ReaperConfig { interval_ms: 0, max: 0, never_used_ms: 0 },
+        cluster: ClusterConfig::alone(ServerId(1)),
     }
 }
 

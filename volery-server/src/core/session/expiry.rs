@@ -1,6 +1,7 @@
 //! Liveness of sessions, as ring 0's coordinator tracks it: who was not heard for its time-out.
 //! Not replicated: a new coordinator gives every session a full fresh time-out. It only names
-//! the sessions; the closing is a command. Called by the front end. ZooKeeper's ExpiryQueue.
+//! the sessions; the closing is a command. Called by the front end, which asks it for names only
+//! where its server coordinates ring 0. ZooKeeper's ExpiryQueue.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -26,6 +27,8 @@ pub struct Tracked {
 pub struct Expiry {
     /// Deadlines are rounded up to this, as ZooKeeper's buckets are.
     tick_ms: u64,
+    /// What it may take until a client that was heard elsewhere is known here to be.
+    grace_ms: u64,
     sessions: BTreeMap<SessionId, Tracked>,
     queue: BTreeSet<(u64, SessionId)>,
 }
@@ -34,12 +37,18 @@ impl Expiry {
     /// No session yet; `tick_ms` is the width of a bucket.
     #[must_use]
     pub fn new(tick_ms: u64) -> Expiry {
-        Expiry { tick_ms: tick_ms.max(1), sessions: BTreeMap::new(), queue: BTreeSet::new() }
+        let tick_ms = tick_ms.max(1);
+        Expiry { tick_ms, grace_ms: 0, sessions: BTreeMap::new(), queue: BTreeSet::new() }
+    }
+
+    /// Clients are heard elsewhere too, and it may take so long until that is known.
+    pub fn allow(&mut self, grace_ms: u64) {
+        self.grace_ms = grace_ms;
     }
 
     fn deadline(&self, now_ms: u64, timeout_ms: u32) -> u64 {
         let timeout_ms = if mutated!(ExpiresEarly) { timeout_ms / 4 } else { timeout_ms };
-        (now_ms + u64::from(timeout_ms)).next_multiple_of(self.tick_ms)
+        (now_ms + u64::from(timeout_ms) + self.grace_ms).next_multiple_of(self.tick_ms)
     }
 
     /// A session was opened or re-opened.
@@ -53,11 +62,23 @@ impl Expiry {
 
     /// Its client was heard.
     pub fn touch(&mut self, id: SessionId, now_ms: u64) {
-        let tick_ms = self.tick_ms;
+        let Some(timeout_ms) = self.sessions.get(&id).map(|tracked| tracked.timeout_ms) else {
+            return;
+        };
+        let deadline_ms = self.deadline(now_ms, timeout_ms);
         if let Some(tracked) = self.sessions.get_mut(&id) {
-            let early = mutated!(ExpiresEarly);
-            let timeout_ms = if early { tracked.timeout_ms / 4 } else { tracked.timeout_ms };
-            tracked.deadline_ms = (now_ms + u64::from(timeout_ms)).next_multiple_of(tick_ms);
+            tracked.deadline_ms = deadline_ms;
+        }
+    }
+
+    /// Every session gets a full fresh time-out: whoever counted before may have heard more.
+    pub fn refresh(&mut self, now_ms: u64) {
+        if mutated!(StaleSessions) {
+            return;
+        }
+        let ids: Vec<SessionId> = self.sessions.keys().copied().collect();
+        for id in ids {
+            self.touch(id, now_ms);
         }
     }
 

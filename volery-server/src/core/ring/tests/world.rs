@@ -221,6 +221,7 @@ impl World {
         let (instance, position) = all[members - (members / 2 + 1)];
         let n = &mut self.nodes[node];
         let Some(ring) = n.ring.as_mut() else { return };
+        ring.hold_from(n.snapshot.0);
         if n.synced < n.log.len() || instance > n.snapshot.0 {
             return;
         }
