@@ -49,7 +49,7 @@ impl Server {
                 // Outboxes are trimmed below what a majority has behind it: whoever has not takes
                 // snapshots that are past it.
                 let asked = entry.2;
-                if asked % RESENDS_A_FETCH == 0 {
+                if asked.is_multiple_of(RESENDS_A_FETCH) {
                     let other = (asked / RESENDS_A_FETCH) as usize % self.peers.others.len();
                     self.needs_snapshots(self.peers.others[other].id);
                 }
