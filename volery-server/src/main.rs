@@ -1,5 +1,6 @@
 //! The server binary: reads the configuration, sets up logging, and runs a node.
 
+use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -66,6 +67,10 @@ fn main() -> ExitCode {
     }
     match node::run(loaded.config) {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.is::<node::StartAnew>() => {
+            tracing::info!("{error}");
+            start_anew()
+        }
         Err(error) => {
             let text = with_causes(&error);
             if tracing::enabled!(tracing::Level::ERROR) {
@@ -76,6 +81,18 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Puts a new start of this program in the place of the process: as after a crash, which is the
+/// start that is tested, and with the same number for whoever watches the process.
+fn start_anew() -> ExitCode {
+    let mut arguments = std::env::args_os();
+    let name = arguments.next().unwrap_or_default();
+    let program = std::env::current_exe().unwrap_or_else(|_| name.into());
+    // Comes back only if it failed.
+    let error = std::process::Command::new(&program).args(arguments).exec();
+    tracing::error!(program = %program.display(), %error, "cannot start anew");
+    ExitCode::FAILURE
 }
 
 /// The error and its causes in one line; those whose words an error has taken over already are

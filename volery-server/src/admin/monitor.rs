@@ -10,7 +10,7 @@ use crate::admin::version::FULL_VERSION;
 pub(super) fn text(status: &ServerStatus) -> String {
     let mut lines = Lines(String::new());
     lines.add("version", FULL_VERSION);
-    lines.add("server_state", "standalone");
+    lines.add("server_state", status.stats.mode.word());
     gauges(&mut lines, &status.stats);
     for (name, value) in &status.counters {
         if !name.starts_with("volery_") {

@@ -54,6 +54,26 @@ pub enum Mode {
     NotServing,
     /// All by itself.
     Standalone,
+    /// One of several, and it coordinates ring 0: what comes closest to ZooKeeper's leader.
+    Leader,
+    /// One of several.
+    Follower,
+    /// One of several, and it votes nowhere.
+    Observer,
+}
+
+impl Mode {
+    /// As ZooKeeper writes it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Mode::NotServing => "leaderelection",
+            Mode::Standalone => "standalone",
+            Mode::Leader => "leader",
+            Mode::Follower => "follower",
+            Mode::Observer => "observer",
+        }
+    }
 }
 
 /// The numbers of a server.

@@ -155,7 +155,7 @@ fn server(status: &ServerStatus) -> String {
     text.line(format_args!("Connections: {}", stats.num_alive_connections));
     text.line(format_args!("Outstanding: {}", stats.outstanding));
     text.line(format_args!("Zxid: {}", stats.last_zxid));
-    text.line("Mode: standalone");
+    text.line(format_args!("Mode: {}", stats.mode.word()));
     text.line(format_args!("Node count: {}", stats.znode_count));
     text.0
 }

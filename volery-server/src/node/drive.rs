@@ -6,24 +6,28 @@
 //! ```
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
-use volery_proto::ids::PartitionId;
+use volery_proto::ids::{PartitionId, ServerId};
 
 use super::clock::Clock;
 use super::measure;
+use super::peers;
 use super::queue::Queue;
 use super::status::Asked;
+use super::transfer;
 use crate::admin::words::Reset;
 use crate::client_port::{ClientHandle, PortCounts, PortEvent};
 use crate::core::front_end::ClientEffect;
-use crate::core::server::{Effect, Input, Server, ServerError};
+use crate::core::server::{Effect, Input, PeerMessage, Server, ServerError};
 use crate::core::types::{ConnId, Now};
+use crate::peer_port::{Credit, PeerHandle};
 use crate::storage::snapshot::{SinkFull, SnapshotEvent, SnapshotSink};
-use crate::storage::wal::{AppendError, WalHandle};
+use crate::storage::wal::{AppendError, WalError, WalHandle};
 use crate::telemetry::Metrics;
 
 /// What the drive thread is told of.
@@ -35,6 +39,20 @@ pub(super) enum Event {
         lsn: u64,
     },
     Snapshot(SnapshotEvent),
+    /// Another server says something.
+    Peer {
+        peer: ServerId,
+        messages: Vec<Bytes>,
+        /// Given back once they are handed in.
+        credit: Arc<Credit>,
+    },
+    /// The control link to another server came or went.
+    PeerLink {
+        peer: ServerId,
+        up: bool,
+    },
+    /// Another server's snapshots are in their place.
+    SnapshotsReceived,
     /// Somebody wants to know how things are.
     Ask(Box<Asked>),
     Reset(Reset),
@@ -53,6 +71,12 @@ pub(super) enum DriveError {
     /// The log takes nothing more.
     #[error("the log takes nothing more: {0}")]
     Log(#[from] AppendError),
+    /// The loss of memory is mended, and that cannot be noted.
+    #[error("cannot note that this server remembers again: {0}")]
+    Memory(#[from] WalError),
+    /// Another server's snapshots are on this disk: the process is to start anew.
+    #[error("this server was too far behind and starts anew from another one's snapshots")]
+    Restart,
 }
 
 /// How long a stop waits for what is under way.
@@ -75,6 +99,31 @@ pub(super) struct Drive {
     pub(super) snapshot_began_us: u64,
     pub(super) metrics: Arc<Metrics>,
     pub(super) counts: Arc<PortCounts>,
+    /// The other servers, if there are any.
+    pub(super) peers: Option<Peering>,
+    /// Whether the machine began without its memory, and what must be durable to forget that.
+    pub(super) memory: Memory,
+    /// Of the last append.
+    pub(super) last_token: u64,
+}
+
+/// What the drive loop needs to talk to other servers.
+pub(super) struct Peering {
+    pub(super) port: PeerHandle,
+    pub(super) snapshots: PathBuf,
+    /// Snapshots sent so far.
+    pub(super) transfers: u64,
+}
+
+/// What is known of the acceptors' memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Memory {
+    /// All there.
+    Whole,
+    /// Gone; the rings learn.
+    Lost,
+    /// Learned; it counts once this append is durable.
+    Learned(u64),
 }
 
 impl Drive {
@@ -140,7 +189,31 @@ impl Drive {
                 self.clients.remove(&conn);
                 Input::Closed { conn }
             }
-            Event::Durable { token, lsn } => Input::Durable { token, lsn },
+            Event::Durable { token, lsn } => {
+                if matches!(self.memory, Memory::Learned(last) if last <= token) {
+                    self.log.memory_restored()?;
+                    self.memory = Memory::Whole;
+                    tracing::info!("this server has a memory again, and votes");
+                }
+                Input::Durable { token, lsn }
+            }
+            Event::Peer { peer, messages, credit } => {
+                for message in messages {
+                    match PeerMessage::decode(message) {
+                        Ok(message) => {
+                            self.server.handle(Input::Peer { from: peer, message }, now)?;
+                        }
+                        Err(error) => {
+                            tracing::warn!(%peer, %error, "a server's message is dropped");
+                        }
+                    }
+                }
+                drop(credit);
+                return Ok(());
+            }
+            Event::PeerLink { peer, up: true } => Input::PeerUp { peer },
+            Event::PeerLink { peer, up: false } => Input::PeerDown { peer },
+            Event::SnapshotsReceived => Input::SnapshotsReceived,
             Event::Snapshot(SnapshotEvent::Room) => return self.unstall(),
             Event::Snapshot(SnapshotEvent::Finished { info, .. }) => {
                 let us = now.monotonic_us.saturating_sub(self.snapshot_began_us);
@@ -194,7 +267,10 @@ impl Drive {
         let mut expired = 0;
         for effect in effects {
             match effect {
-                Effect::Append { records, token } => self.log.append(records, token)?,
+                Effect::Append { records, token } => {
+                    self.last_token = token;
+                    self.log.append(records, token)?;
+                }
                 Effect::Client(ClientEffect::Send { conn, bytes, replies }) => {
                     if let Some(client) = self.clients.get(&conn) {
                         client.send(bytes, replies as usize);
@@ -221,8 +297,22 @@ impl Drive {
                     None => self.sink.finish(partition.0),
                 },
                 Effect::PurgeLog { below_lsn } => self.log.purge_below(below_lsn),
-                // A server alone has nobody to send to, and to fetch from.
-                Effect::Send { .. } | Effect::SendSnapshots { .. } | Effect::Restart => {}
+                Effect::Send { to, message } => {
+                    if let Some(peers) = &self.peers {
+                        let lane = peers::lane(message.lane());
+                        // What is lost is said again.
+                        peers.port.send(to, lane, peers::MESSAGE, message.encode());
+                    }
+                }
+                Effect::SendSnapshots { to } => {
+                    if let Some(peers) = &mut self.peers {
+                        peers.transfers += 1;
+                        let partitions = self.server.partitions().len() as u16;
+                        let (dir, port) = (peers.snapshots.clone(), peers.port.clone());
+                        transfer::send(dir, partitions, peers.transfers, to, port);
+                    }
+                }
+                Effect::Restart => return Err(DriveError::Restart),
                 Effect::Expiring { session } => {
                     tracing::debug!(%session, "session expired: it was silent for its time-out");
                     expired += 1;
@@ -254,6 +344,9 @@ impl Drive {
     }
 
     fn after_batch(&mut self) {
+        if self.memory == Memory::Lost && !self.server.is_memory_lost() {
+            self.memory = Memory::Learned(self.last_token);
+        }
         let summaries = &self.metrics.summaries;
         for (is_update, us) in self.server.front_end_mut().take_latencies() {
             let summary = if is_update { &summaries.updatelatency } else { &summaries.readlatency };

@@ -5,16 +5,18 @@ mod clock;
 mod door;
 mod drive;
 mod measure;
+mod peers;
 mod queue;
 mod recover;
 mod start;
 mod status;
+mod transfer;
 
 #[cfg(test)]
 mod tests;
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, ToSocketAddrs};
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
@@ -25,12 +27,15 @@ use tokio_util::task::TaskTracker;
 
 use crate::client_port::{Limits, Listener, ListenerOptions, PortCounts};
 use crate::config::Config;
+use crate::peer_port::PeerPort;
 use crate::telemetry::{Endpoint, Metrics};
 use clock::Clock;
 use door::Door;
 use drive::{DriveError, Event};
+use peers::PeerDoor;
 use queue::Queue;
 use start::Shared;
+use transfer::{Part, Receiving};
 
 /// How long a client may take for its handshake, as ZooKeeper's sessionless connections.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -43,7 +48,13 @@ const MAX_EVENTS: usize = 1 << 20;
 struct Ports {
     clients: Listener,
     metrics: Option<Endpoint>,
+    peers: Option<PeerPort>,
 }
+
+/// The process is to start anew, as after a crash: another server's snapshots are on its disk.
+#[derive(Debug, thiserror::Error)]
+#[error("this server was too far behind and starts anew from another one's snapshots")]
+pub struct StartAnew;
 
 /// Runs a server until SIGTERM or SIGINT.
 ///
@@ -57,6 +68,9 @@ pub fn run(config: Config) -> anyhow::Result<()> {
         metrics: Arc::new(Metrics::new().context("cannot set the metrics up")?),
         counts: Arc::new(PortCounts::default()),
     };
+    let mut nonce = [0; 8];
+    getrandom::fill(&mut nonce).map_err(|error| anyhow!("no random bytes: {error}"))?;
+    let nonce = u64::from_le_bytes(nonce);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("client-port")
@@ -68,9 +82,12 @@ pub fn run(config: Config) -> anyhow::Result<()> {
         anyhow::Ok(Ports {
             clients: listen(&config)?,
             metrics: Endpoint::bind(&config.metrics).await?,
+            peers: peers::bind(&config, nonce)?,
         })
     })?;
-    let (drive, _dir) = start::start(&config, &shared)?;
+    let port = ports.peers.as_ref().map(PeerPort::handle);
+    let (drive, dir) = start::start(&config, &shared, port)?;
+    let receiving = Receiving::new(dir.snapshot_dir(), config.map.partitions, shared.queue.clone());
     let (ended, end) = oneshot::channel();
     let driver = std::thread::Builder::new()
         .name("drive".to_owned())
@@ -79,7 +96,14 @@ pub fn run(config: Config) -> anyhow::Result<()> {
             let _ = ended.send(drive.run());
         })
         .context("cannot start the drive thread")?;
-    let result = runtime.block_on(serve(&config, ports, &shared, end));
+    let (parts, received) = mpsc::channel();
+    if ports.peers.is_some() {
+        std::thread::Builder::new()
+            .name("snapshot-receive".to_owned())
+            .spawn(move || receiving.run(received))
+            .context("cannot start the thread that receives snapshots")?;
+    }
+    let result = runtime.block_on(serve(&config, ports, &shared, parts, end));
     runtime.shutdown_timeout(Duration::from_secs(1));
     driver.join().map_err(|_| anyhow!("the drive thread panicked"))?;
     result
@@ -126,6 +150,7 @@ async fn serve(
     config: &Arc<Config>,
     ports: Ports,
     shared: &Shared,
+    parts: mpsc::Sender<Part>,
     mut end: End,
 ) -> anyhow::Result<()> {
     let mut signals = [signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?];
@@ -138,6 +163,12 @@ async fn serve(
     if let Some(endpoint) = ports.metrics {
         tracing::info!(address = %endpoint.local_addr()?, "metrics at /metrics");
         tasks.spawn(endpoint.serve(door.clone(), stop.clone()));
+    }
+    if let Some(port) = ports.peers {
+        let address = port.local_addr()?;
+        tracing::info!(%address, server = config.server_id.0, "listening for other servers");
+        let door = PeerDoor { queue: shared.queue.clone(), parts };
+        tasks.spawn(port.run(Arc::new(door), stop.clone(), tasks.clone()));
     }
     let address = ports.clients.local_addr()?;
     let (tell, serving) = oneshot::channel();
@@ -158,7 +189,10 @@ async fn serve(
         () = announce => {}
         name = first(&mut signals) => tracing::info!("{name}: stopping"),
         result = &mut end => {
-            result.map_err(|_| anyhow!("the drive thread panicked"))??;
+            match result.map_err(|_| anyhow!("the drive thread panicked"))? {
+                Err(DriveError::Restart) => return Err(StartAnew.into()),
+                result => result?,
+            }
             bail!("the drive thread ended");
         }
     }

@@ -118,8 +118,16 @@ pub(super) struct LogReader {
 
 impl LogReader {
     /// Goes on from these replicas.
-    pub(super) fn new(partitions: Vec<Partition>, clock: Clock) -> LogReader {
-        let replay = Replay::new(partitions);
+    /// `keep`: what is kept of decided values for servers that lag.
+    pub(super) fn new(
+        partitions: Vec<Partition>,
+        keep: Option<(usize, usize)>,
+        clock: Clock,
+    ) -> LogReader {
+        let mut replay = Replay::new(partitions);
+        if let Some(keep) = keep {
+            replay = replay.keeping(keep);
+        }
         LogReader { replay, records: 0, progress: Progress::new(clock) }
     }
 

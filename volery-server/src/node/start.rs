@@ -5,11 +5,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, anyhow};
 use volery_proto::command::CommandFlags;
 
 use super::clock::Clock;
-use super::drive::{Drive, Event};
+use super::drive::{self, Drive, Event, Peering};
 use super::queue::Queue;
 use super::recover::{self, LogReader};
 use super::{MAX_EVENTS, MAX_UNSENT};
@@ -19,6 +19,7 @@ use crate::core::front_end::FrontEndConfig;
 use crate::core::merge::skip::SkipPolicy;
 use crate::core::oracle::PartitionMap;
 use crate::core::server::{ClusterConfig, ReaperConfig, Server, ServerConfig};
+use crate::peer_port::PeerHandle;
 use crate::storage::meta::DataDir;
 use crate::storage::snapshot::{SinkOptions, SnapshotSink};
 use crate::storage::wal::{Memory, Wal, WalHandle, WalOptions};
@@ -33,16 +34,16 @@ pub(super) struct Shared {
 }
 
 /// Reads the data directory and puts the machine together.
-pub(super) fn start(config: &Config, shared: &Shared) -> anyhow::Result<(Drive, DataDir)> {
-    if let Some(cluster) = &config.cluster {
-        bail!(
-            "there are {} server lines: clusters of several servers come in a later version of \
-             Volery; keep one server line, or none",
-            cluster.servers.len()
-        );
-    }
+pub(super) fn start(
+    config: &Config,
+    shared: &Shared,
+    port: Option<PeerHandle>,
+) -> anyhow::Result<(Drive, DataDir)> {
     let server_id = u64::from(config.server_id.0);
-    let dir = DataDir::open(&config.data_dir, &config.data_log_dir, server_id, None)?;
+    // A computed id changes with the server lines: then it says nothing of the directory.
+    let id = config.cluster.as_ref().map(|cluster| cluster.id).filter(|id| id.is_configured);
+    let id = id.map(|id| id.number);
+    let dir = DataDir::open(&config.data_dir, &config.data_log_dir, server_id, id)?;
     partition_map::check_or_write(&config.data_dir, &config.map)?;
     tracing::info!(
         data = %config.data_dir.display(),
@@ -56,7 +57,7 @@ pub(super) fn start(config: &Config, shared: &Shared) -> anyhow::Result<(Drive, 
              reach the disk"
         );
     }
-    let (server, log) = load(config, &dir, shared)?;
+    let (server, log, lost) = load(config, &dir, shared)?;
     let events = shared.queue.clone();
     let mut options = SinkOptions::new(dir.snapshot_dir());
     options.retain = config.storage.snap_retain_count;
@@ -76,12 +77,20 @@ pub(super) fn start(config: &Config, shared: &Shared) -> anyhow::Result<(Drive, 
         snapshot_began_us: 0,
         metrics: shared.metrics.clone(),
         counts: shared.counts.clone(),
+        peers: port.map(|port| Peering { port, snapshots: dir.snapshot_dir(), transfers: 0 }),
+        memory: if lost { drive::Memory::Lost } else { drive::Memory::Whole },
+        last_token: 0,
     };
     Ok((drive, dir))
 }
 
-/// Snapshots, then the log, then what the log adds to them.
-fn load(config: &Config, dir: &DataDir, shared: &Shared) -> anyhow::Result<(Server, WalHandle)> {
+/// Snapshots, then the log, then what the log adds to them. Also whether there is no memory of what
+/// this server may have accepted.
+fn load(
+    config: &Config,
+    dir: &DataDir,
+    shared: &Shared,
+) -> anyhow::Result<(Server, WalHandle, bool)> {
     let map = Arc::new(PartitionMap::from_rules(1, &config.map));
     let mut seed = [0; 8];
     getrandom::fill(&mut seed).map_err(|error| anyhow!("no random bytes: {error}"))?;
@@ -101,13 +110,25 @@ fn load(config: &Config, dir: &DataDir, shared: &Shared) -> anyhow::Result<(Serv
         "snapshots loaded"
     );
 
-    let mut reader = LogReader::new(partitions, clock);
-    let log = open_log(config, dir, shared, &mut reader)?;
+    let machine_config = server_config(config, &map, hash_seed);
+    let keep = config.cluster.as_ref().map(|_| machine_config.cluster.keep);
+    let mut reader = LogReader::new(partitions, keep, clock);
+    let (log, memory) = open_log(config, dir, shared, &mut reader)?;
     let took = clock.elapsed().saturating_sub(loaded);
     tracing::info!(records = reader.records, took_ms = millis(took), "log read and replayed");
 
-    let server_config = server_config(config, &map, hash_seed);
-    let server = Server::recover(server_config, reader.finish(), clock.now())
+    let mut recovered = reader.finish();
+    let lost = memory != Memory::Whole && config.cluster.is_some();
+    match memory {
+        // A ring of one has nobody to learn from: what is here is all there is.
+        _ if !lost => {}
+        Memory::New => recovered.memory_new(),
+        _ => recovered.memory_lost(),
+    }
+    if lost {
+        tracing::info!(?memory, "this server has no memory: it votes once it has asked the others");
+    }
+    let server = Server::recover(machine_config, recovered, clock.now())
         .context("the log and the snapshots do not fit together")?;
     let commands = server.totals().commands;
     let replayed = clock.elapsed();
@@ -117,7 +138,7 @@ fn load(config: &Config, dir: &DataDir, shared: &Shared) -> anyhow::Result<(Serv
     let took = replayed.saturating_sub(loaded).saturating_sub(took);
     let position = server.position();
     tracing::info!(commands, %position, took_ms = millis(took), "state complete");
-    Ok((server, log))
+    Ok((server, log, lost))
 }
 
 fn open_log(
@@ -125,7 +146,7 @@ fn open_log(
     dir: &DataDir,
     shared: &Shared,
     reader: &mut LogReader,
-) -> anyhow::Result<WalHandle> {
+) -> anyhow::Result<(WalHandle, Memory)> {
     let mut options = WalOptions::new(dir.identity().log_identity());
     options.sync = config.durability == Durability::Sync;
     options.segment_bytes = config.storage.preallocate_bytes;
@@ -143,11 +164,10 @@ fn open_log(
         |record| reader.record(record.payload),
         Box::new(move |token, lsn| completions.push(Event::Durable { token, lsn })),
     )?;
-    if found.memory != Memory::Whole {
-        // A ring of one has nobody to learn from: what is here is all there is.
+    if found.memory != Memory::Whole && config.cluster.is_none() {
         log.memory_restored()?;
     }
-    Ok(log)
+    Ok((log, found.memory))
 }
 
 fn millis(duration: Duration) -> u64 {
@@ -183,6 +203,15 @@ fn server_config(config: &Config, map: &Arc<PartitionMap>, hash_seed: u64) -> Se
             max: usize::try_from(config.container.max_per_minute).unwrap_or(usize::MAX),
             never_used_ms: config.container.max_never_used_interval_ms as i64,
         },
-        cluster: ClusterConfig { seed: hash_seed, ..ClusterConfig::alone(config.server_id) },
+        cluster: cluster_config(config, hash_seed),
     }
+}
+
+fn cluster_config(config: &Config, seed: u64) -> ClusterConfig {
+    let Some(cluster) = &config.cluster else {
+        return ClusterConfig { seed, ..ClusterConfig::alone(config.server_id) };
+    };
+    let (members, observers) =
+        cluster.servers.keys().copied().partition(|server| cluster.votes(*server));
+    ClusterConfig { seed, observers, ..ClusterConfig::of(members) }
 }

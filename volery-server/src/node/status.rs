@@ -11,7 +11,8 @@ use crate::admin::status::{
     ServerStatus, SessionStatus,
 };
 use crate::core::front_end::{ConnectionStats, ConnectionView};
-use crate::core::server::Server;
+use crate::core::ring::Ring;
+use crate::core::server::{Membership, Server};
 use crate::core::types::{ConnId, Now};
 
 /// A question.
@@ -70,6 +71,17 @@ fn status(server: &Server, needs: Needs, now: Now) -> ServerStatus {
     status
 }
 
+fn mode(server: &Server) -> Mode {
+    let leads = server.rings().first().is_some_and(Ring::is_coordinator);
+    match server.membership() {
+        _ if !server.serving() => Mode::NotServing,
+        Membership::Alone => Mode::Standalone,
+        Membership::Observer => Mode::Observer,
+        Membership::Member if leads => Mode::Leader,
+        Membership::Member => Mode::Follower,
+    }
+}
+
 fn stats(server: &Server, now: Now) -> ServerStats {
     let counters = server.front_end().counters();
     let partitions = server.partitions();
@@ -77,7 +89,7 @@ fn stats(server: &Server, now: Now) -> ServerStats {
         partitions.iter().map(of).sum::<usize>() as u64
     };
     ServerStats {
-        mode: if server.serving() { Mode::Standalone } else { Mode::NotServing },
+        mode: mode(server),
         latency_us: spread(&counters.latency),
         received: counters.received,
         sent: counters.sent,

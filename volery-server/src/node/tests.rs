@@ -31,11 +31,13 @@ async fn clients_are_accepted_once_they_can_be_served() {
         metrics: Arc::new(Metrics::new().expect("metrics")),
         counts: Arc::new(PortCounts::default()),
     };
-    let ports = Ports { clients: listen(&config).expect("a free port"), metrics: None };
+    let ports =
+        Ports { clients: listen(&config).expect("a free port"), metrics: None, peers: None };
     let address = ports.clients.local_addr().expect("bound");
     let queue = shared.queue.clone();
     let (_drive, end) = oneshot::channel();
-    let node = tokio::spawn(async move { serve(&config, ports, &shared, end).await });
+    let node =
+        tokio::spawn(async move { serve(&config, ports, &shared, mpsc::channel().0, end).await });
 
     let _client = TcpStream::connect(address).await.expect("it waits in the backlog");
     elsewhere().await.expect("sockets");

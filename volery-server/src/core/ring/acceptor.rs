@@ -26,6 +26,8 @@ pub(super) struct Acceptor {
     pub(super) promised: Ballot,
     /// It has lost its memory and does not vote.
     pub(super) lost: bool,
+    /// Lost, and perhaps there was none: its directory was empty.
+    pub(super) new: bool,
     /// From which ballot the promises of members that lost their memory count again.
     pub(super) rejoins: Rejoins,
     /// The number of the last append.
@@ -41,6 +43,7 @@ impl Acceptor {
         Acceptor {
             promised: recovered.promised,
             lost: recovered.lost,
+            new: recovered.lost && recovered.is_new(),
             rejoins: recovered.rejoins.clone(),
             appended: 0,
             durable: 0,

@@ -7,6 +7,7 @@ use volery_proto::ids::ServerId;
 use super::Ring;
 use super::effect::{Effect, Now};
 use super::message::RingMessage;
+use super::rejoin::Answer;
 
 impl Ring {
     /// A message of another server arrives. `from` is who proved to be at the other end.
@@ -72,7 +73,10 @@ impl Ring {
                 self.on_rejoin(from, (ballot, trial), now, effects);
             }
             RingMessage::Rejoined { ballot, promised, end, trial } => {
-                self.on_rejoined(from, (ballot, trial), (promised, end), now, effects);
+                self.on_rejoined(from, (ballot, trial), Answer::Knows(promised, end), now, effects);
+            }
+            RingMessage::New { ballot, trial } => {
+                self.on_rejoined(from, (ballot, trial), Answer::IsNew, now, effects);
             }
         }
     }

@@ -115,6 +115,13 @@ pub enum RingMessage {
         /// As it was asked.
         trial: bool,
     },
+    /// The answer of a member that has no memory itself: its directory was empty as well.
+    New {
+        /// The ballot that it answers.
+        ballot: Ballot,
+        /// As it was asked.
+        trial: bool,
+    },
 }
 
 /// Phase 1b: what an acceptor tells a candidate.
@@ -149,6 +156,7 @@ mod kind {
     pub(super) const ALIVE: u32 = 10;
     pub(super) const REJOIN: u32 = 11;
     pub(super) const REJOINED: u32 = 12;
+    pub(super) const NEW: u32 = 13;
 }
 
 impl RingMessage {
@@ -202,6 +210,9 @@ impl RingMessage {
                 (m.ballot, m.promised) = (ballot.to_u64(), promised.to_u64());
                 (m.instance, m.flag) = (end.0, *trial);
             }
+            RingMessage::New { ballot, trial } => {
+                (m.kind, m.ballot, m.flag) = (kind::NEW, ballot.to_u64(), *trial);
+            }
         }
         m
     }
@@ -241,6 +252,7 @@ impl RingMessage {
                 end: instance,
                 trial: m.flag,
             },
+            kind::NEW => RingMessage::New { ballot, trial: m.flag },
             _ => return None,
         })
     }

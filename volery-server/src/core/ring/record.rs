@@ -91,6 +91,8 @@ pub struct RecoveredRing {
     pub(super) decided: Instance,
     pub(super) accepted: BTreeMap<Instance, Held>,
     pub(super) lost: bool,
+    /// There was no log at all.
+    new: bool,
     pub(super) rejoins: Rejoins,
     /// The next value to hand out, and the position before it.
     taken: (Instance, Slot),
@@ -121,6 +123,19 @@ impl RecoveredRing {
     /// synced record may have stood: the acceptor has lost its memory. DESIGN section 3.
     pub fn memory_lost(&mut self) {
         self.lost = true;
+    }
+
+    /// As `memory_lost`, where the directory was empty: so it is, too, at the first start of a new
+    /// ring. Its members find out together; see `rejoin`.
+    pub fn memory_new(&mut self) {
+        self.lost = true;
+        self.new = true;
+    }
+
+    /// Nothing has ever been accepted or promised, as far as the log knows.
+    pub(super) fn is_new(&self) -> bool {
+        let nothing = self.accepted.is_empty() && self.taken() == Default::default();
+        self.new && nothing && self.promised == Ballot::default()
     }
 
     /// A snapshot covers what is below: records of it are passed over. Call it first.

@@ -7,6 +7,10 @@
 //! once voted for was accepted by one of them at a ballot below R, and no vote that is still under
 //! way can decide anything any more. (3) Learn everything below the highest of these ends, then
 //! vote. Promises that it gave before are void from R on: those who promised R say so in theirs.
+//!
+//! A new ring has no member with a memory. Where *all* others answer, and those with a memory have
+//! accepted nothing and the rest had empty directories too, there is nothing to remember. All must
+//! answer: two empty disks of three may well have decided something that the third never saw.
 
 use std::collections::BTreeMap;
 
@@ -22,11 +26,20 @@ pub(super) struct Rejoin {
     /// What is asked to be promised; none yet: the first step.
     ballot: Option<Ballot>,
     /// Answers of this step: what was promised, and the end of what was accepted.
-    answers: BTreeMap<ServerId, (Ballot, Instance)>,
+    answers: BTreeMap<ServerId, Answer>,
     /// The last step: everything below must be learned.
     end: Option<Instance>,
     /// When to ask again.
     pub(super) ask_at: Option<u64>,
+}
+
+/// What another member says of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    /// What it has promised, and the end of what it has accepted.
+    Knows(Ballot, Instance),
+    /// It had an empty directory.
+    IsNew,
 }
 
 impl Ring {
@@ -61,6 +74,9 @@ impl Ring {
         now: Now,
         effects: &mut Vec<Effect>,
     ) {
+        if self.acceptor.new && self.learner.next == Instance(0) {
+            return self.send(from, RingMessage::New { ballot, trial }, effects);
+        }
         if !self.may_vote() || !(trial || ballot.server == from) {
             return;
         }
@@ -89,7 +105,7 @@ impl Ring {
         &mut self,
         from: ServerId,
         (ballot, trial): (Ballot, bool),
-        (promised, end): (Ballot, Instance),
+        answer: Answer,
         now: Now,
         effects: &mut Vec<Effect>,
     ) {
@@ -104,19 +120,26 @@ impl Ring {
             }
             return;
         }
-        self.rejoin.answers.insert(from, (promised, end));
-        if !self.layout.is_majority_of_others(self.rejoin.answers.len()) {
+        self.rejoin.answers.insert(from, answer);
+        let told = self.rejoin.answers.values().filter_map(|answer| match answer {
+            Answer::Knows(promised, end) => Some((*promised, *end)),
+            Answer::IsNew => None,
+        });
+        let answers: Vec<_> = told.collect();
+        let nothing = self.acceptor.new && answers.iter().all(|(_, end)| *end == Instance(0));
+        let all = self.layout.others().all(|other| self.rejoin.answers.contains_key(&other));
+        if !(self.layout.is_majority_of_others(answers.len()) || nothing && all) {
             return;
         }
-        let answers = std::mem::take(&mut self.rejoin.answers);
+        self.rejoin.answers.clear();
         self.rejoin.ask_at = None;
         if trial {
             let own = (self.acceptor.promised, Instance(0));
-            let highest = answers.into_values().fold(own, |highest, answer| highest.max(answer)).0;
+            let highest = answers.into_iter().fold(own, |highest, answer| highest.max(answer)).0;
             let round = highest.round.saturating_add(1);
             self.rejoin.ballot = Some(Ballot { round, server: self.config.me });
         } else {
-            self.rejoin.end = answers.into_values().map(|(_, end)| end).max();
+            self.rejoin.end = answers.into_iter().map(|(_, end)| end).max().or(Some(Instance(0)));
         }
         self.rejoin(now, effects);
     }
@@ -125,6 +148,7 @@ impl Ring {
         let Some(ballot) = self.rejoin.ballot else { return };
         self.rejoin = Rejoin::default();
         self.acceptor.lost = false;
+        self.acceptor.new = false;
         self.acceptor.rejoins.insert(self.config.me, ballot);
         self.promise_own(ballot, effects);
         self.rearm(self.config.election_us, now);

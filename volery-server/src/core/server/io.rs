@@ -98,6 +98,17 @@ impl ClusterConfig {
     }
 }
 
+/// What a server is among the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Membership {
+    /// There are no others.
+    Alone,
+    /// It votes.
+    Member,
+    /// It learns.
+    Observer,
+}
+
 /// The reaper of containers and TTL znodes. ZOOKEEPER.md 2.8.
 #[derive(Clone, Copy, Debug)]
 pub struct ReaperConfig {

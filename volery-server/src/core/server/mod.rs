@@ -42,7 +42,7 @@ use snapshots::{Cycle, Floor, Mark};
 use touches::Touches;
 use transfer::Transfer;
 
-pub use io::{ClusterConfig, Effect, Input, ReaperConfig, ServerConfig, ServerError};
+pub use io::{ClusterConfig, Effect, Input, Membership, ReaperConfig, ServerConfig, ServerError};
 pub use message::{Lane, PeerMessage, PeerMessageError};
 pub use replay::Replay;
 
@@ -368,6 +368,16 @@ impl Server {
     #[must_use]
     pub fn serving(&self) -> bool {
         self.front_end.serving()
+    }
+
+    /// What it is among the others.
+    #[must_use]
+    pub fn membership(&self) -> Membership {
+        match self.config.cluster.members.contains(&self.config.server) {
+            _ if self.peers.alone() => Membership::Alone,
+            true => Membership::Member,
+            false => Membership::Observer,
+        }
     }
 
     /// This server.

@@ -25,6 +25,11 @@ impl Recovered {
     pub fn memory_lost(&mut self) {
         self.rings.iter_mut().for_each(crate::core::ring::RecoveredRing::memory_lost);
     }
+
+    /// As `memory_lost`, where the directory was empty: a new server, perhaps of a new cluster.
+    pub fn memory_new(&mut self) {
+        self.rings.iter_mut().for_each(crate::core::ring::RecoveredRing::memory_new);
+    }
 }
 
 fn ring_config(config: &ServerConfig, ring: RingId) -> RingConfig {

@@ -67,6 +67,13 @@ pub fn purge(dir: &Path, partition: u16, keep: usize) -> Result<Vec<SnapshotInfo
     Ok(left)
 }
 
+/// Puts a finished snapshot from another directory of the same file system among those of `dir`.
+pub fn adopt(info: &SnapshotInfo, dir: &Path) -> Result<(), SnapshotError> {
+    let place = dir.join(file_name(info.partition, info.zxid));
+    fs::rename(&info.path, &place).map_err(failed("rename", &info.path))?;
+    Ok(disk::sync_dir(dir)?)
+}
+
 /// Removes what a crash left of snapshots in the making.
 pub fn remove_unfinished(dir: &Path) -> Result<(), SnapshotError> {
     if !dir.exists() {

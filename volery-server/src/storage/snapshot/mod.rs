@@ -25,7 +25,7 @@ mod tests;
 
 pub use error::SnapshotError;
 pub use format::{CHUNK_BYTES_MAX, Flaw};
-pub use list::{SnapshotInfo, list, purge, remove_unfinished};
+pub use list::{SnapshotInfo, adopt, list, purge, remove_unfinished};
 pub use read::SnapshotReader;
 pub use sink::{OnEvent, SinkFull, SinkOptions, SnapshotEvent, SnapshotSink};
 pub use write::SnapshotWriter;

@@ -116,3 +116,33 @@ fn nonsense_is_dropped() {
     ring.handle_message(LEADER, decision, at(2), &mut effects);
     assert!(!effects.iter().any(|e| matches!(e, Effect::Append { .. } | Effect::Fatal(_))));
 }
+
+/// Goal: members of a new ring find out that there is nothing to remember, and that only: where
+/// another has accepted anything, two empty directories of three are a loss.
+#[test]
+fn an_empty_directory_counts_as_new_only_if_all_agree() {
+    for (end, votes) in [(0, true), (1, false)] {
+        let mut recovered = RecoveredRing::new(RING);
+        recovered.memory_new();
+        let mut ring = Ring::new(config(), recovered).expect("an empty log");
+        let mut effects = Vec::new();
+        ring.start(at(1), &mut effects);
+        let mut ballot = Ballot::default();
+        for trial in [true, false] {
+            let new = RingMessage::New { ballot, trial };
+            ring.handle_message(ServerId(3), new, at(2), &mut effects);
+            assert!(ring.is_memory_lost());
+            effects.clear();
+            let (promised, end) = (BALLOT.max(ballot), Instance(end));
+            let knows = RingMessage::Rejoined { ballot, promised, end, trial };
+            ring.handle_message(LEADER, knows, at(2), &mut effects);
+            let asked = effects.iter().find_map(|effect| match effect {
+                Effect::Send { message: RingMessage::Rejoin { ballot, .. }, .. } => Some(*ballot),
+                _ => None,
+            });
+            assert_eq!(asked.is_some(), votes && trial);
+            ballot = asked.unwrap_or_default();
+        }
+        assert_eq!(ring.is_memory_lost(), !votes);
+    }
+}

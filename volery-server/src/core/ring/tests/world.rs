@@ -112,6 +112,10 @@ impl World {
                 lost: false,
             });
         }
+        if world.random.chance(50) {
+            // A new ring: nobody has a memory.
+            (0..members).for_each(|node| world.nodes[node].lost = true);
+        }
         (0..nodes).for_each(|node| world.start(node));
         world
     }
@@ -149,7 +153,7 @@ impl World {
             recovered.record(body).expect("a good record");
         }
         if n.lost {
-            recovered.memory_lost();
+            recovered.memory_new();
         }
         let mut ring = match Ring::new(config, recovered) {
             Ok(ring) => ring,
