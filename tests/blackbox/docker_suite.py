@@ -237,13 +237,55 @@ def test_own_config_as_root(containers: Containers) -> None:
         run("docker", "rm", "-f", "-v", name)
 
 
-def test_several_servers_are_refused(containers: Containers) -> None:
-    servers = " ".join(f"server.{n}=zk{n}:2888:3888;2181" for n in (1, 2, 3))
-    done = run("docker", "run", "--rm", "-e", f"ZOO_SERVERS={servers}", containers.image,
+def test_three_servers(containers: Containers) -> None:
+    """A cluster goes on without any one of its servers, killed or hung."""
+    project = f"{NAME}-three"
+    command = [*containers.compose_command[:-4], "-p", project]
+    command += ["-f", str(DOCKER / "docker-compose.three.yml")]
+    ports = {f"VOLERY_CLIENTS{n}": f"127.0.0.1:{free_port()}" for n in (1, 2, 3)}
+    environment = containers.environment | ports
+
+    def compose(*words: str) -> str:
+        return run(*command, *words, env=environment, cwd=ROOT).stdout
+
+    def volery(number: int, *words: str) -> str:
+        # The client tries the other servers of its list while one is away.
+        hosts = ",".join(f"volery{n}:2181" for n in (1, 2, 3))
+        inside = ["docker", "exec", ids[number], "timeout", "20", "volery", "-s", hosts]
+        return run(*inside, *words).stdout.strip()
+
+    try:
+        compose("up", "-d", "--no-build")
+        ids = {n: compose("ps", "-q", f"volery{n}").strip() for n in (1, 2, 3)}
+        for container in ids.values():
+            containers.wait_healthy(container)
+        volery(1, "create", "/from-1", "one")
+        assert volery(3, "get", "/from-1") == "one"
+        for away, back in (("kill", "start"), ("pause", "unpause")):
+            for number, container in ids.items():
+                run("docker", away, container)
+                witness = number % 3 + 1
+                volery(witness, "create", f"/{away}-{number}", "x")
+                run("docker", back, container)
+                containers.wait_healthy(container)
+        found = volery(2, "ls", "/").split()
+        wanted = {f"{away}-{n}" for away in ("kill", "pause") for n in (1, 2, 3)}
+        assert wanted <= set(found), f"{wanted - set(found)} are gone"
+    except AssertionError:
+        print(run(*command, "logs", "--tail", "20", env=environment, check=False).stdout)
+        raise
+    finally:
+        run(*command, "down", "-v", "-t", "2", env=environment, check=False)
+
+
+def test_partial_placement_is_refused(containers: Containers) -> None:
+    servers = " ".join(f"server.{n}=127.0.0.{n}:2888:3888;2181" for n in (1, 2, 3))
+    done = run("docker", "run", "--rm", "-e", f"ZOO_SERVERS={servers}", "-e", "ZOO_MY_ID=1",
+               "-e", "ZOO_CFG_EXTRA=partition.2.servers=1,2", containers.image,
                check=False)  # fmt: skip
     said = done.stdout + done.stderr
     assert done.returncode == 1, f"code {done.returncode}\n{said}"
-    assert "there are 3 server lines" in said, said
+    assert "partition.2.servers leaves servers out" in said, said
 
 
 def test_stop(containers: Containers) -> None:
@@ -263,7 +305,8 @@ TESTS = [
     test_kazoo_over_a_restart,
     test_new_container_with_other_variables,
     test_own_config_as_root,
-    test_several_servers_are_refused,
+    test_three_servers,
+    test_partial_placement_is_refused,
     test_stop,
 ]
 

@@ -118,10 +118,10 @@ pub(super) struct LogReader {
 
 impl LogReader {
     /// Goes on from these replicas.
-    /// `keep`: what is kept of decided values for servers that lag.
+    /// `keep`: bytes of decided values that are kept for servers that lag.
     pub(super) fn new(
         partitions: Vec<Partition>,
-        keep: Option<(usize, usize)>,
+        keep: Option<usize>,
         clock: Clock,
     ) -> LogReader {
         let mut replay = Replay::new(partitions);

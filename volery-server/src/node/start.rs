@@ -111,7 +111,7 @@ fn load(
     );
 
     let machine_config = server_config(config, &map, hash_seed);
-    let keep = config.cluster.as_ref().map(|_| machine_config.cluster.keep);
+    let keep = config.cluster.as_ref().map(|_| machine_config.cluster.keep.1);
     let mut reader = LogReader::new(partitions, keep, clock);
     let (log, memory) = open_log(config, dir, shared, &mut reader)?;
     let took = clock.elapsed().saturating_sub(loaded);

@@ -200,8 +200,8 @@ impl Receiving {
         let text = |error: SnapshotError| error.to_string();
         for info in done {
             let own = snapshot::list(&self.dir, info.partition).map_err(text)?;
-            // Of each partition the newest counts.
-            if own.first().is_none_or(|own| own.zxid < info.zxid) {
+            // Of each partition the newest counts; what came fits together, so it wins a tie.
+            if own.first().is_none_or(|own| own.zxid <= info.zxid) {
                 snapshot::adopt(info, &self.dir).map_err(text)?;
             }
         }
