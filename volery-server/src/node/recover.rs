@@ -119,11 +119,7 @@ pub(super) struct LogReader {
 impl LogReader {
     /// Goes on from these replicas.
     /// `keep`: bytes of decided values that are kept for servers that lag.
-    pub(super) fn new(
-        partitions: Vec<Partition>,
-        keep: Option<usize>,
-        clock: Clock,
-    ) -> LogReader {
+    pub(super) fn new(partitions: Vec<Partition>, keep: Option<usize>, clock: Clock) -> LogReader {
         let mut replay = Replay::new(partitions);
         if let Some(keep) = keep {
             replay = replay.keeping(keep);
