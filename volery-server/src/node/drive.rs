@@ -190,24 +190,11 @@ impl Drive {
                 Input::Closed { conn }
             }
             Event::Durable { token, lsn } => {
-                if matches!(self.memory, Memory::Learned(last) if last <= token) {
-                    self.log.memory_restored()?;
-                    self.memory = Memory::Whole;
-                    tracing::info!("this server has a memory again, and votes");
-                }
+                self.remember(token)?;
                 Input::Durable { token, lsn }
             }
             Event::Peer { peer, messages, credit } => {
-                for message in messages {
-                    match PeerMessage::decode(message) {
-                        Ok(message) => {
-                            self.server.handle(Input::Peer { from: peer, message }, now)?;
-                        }
-                        Err(error) => {
-                            tracing::warn!(%peer, %error, "a server's message is dropped");
-                        }
-                    }
-                }
+                self.peer(peer, messages, now)?;
                 drop(credit);
                 return Ok(());
             }
@@ -233,14 +220,7 @@ impl Drive {
                 Input::SnapshotFailed { partition: PartitionId(partition) }
             }
             Event::Ask(asked) => {
-                if let Some(conn) = asked.word {
-                    self.server.front_end_mut().word(conn);
-                }
-                if asked.needs.metrics {
-                    let log = self.log.stats();
-                    measure::counters(&self.metrics, &self.server, log, &self.counts);
-                }
-                asked.answer(&self.server, now);
+                self.asked(*asked, now);
                 return Ok(());
             }
             Event::Reset(Reset::Server) => {
@@ -261,6 +241,42 @@ impl Drive {
             }
         };
         Ok(self.server.handle(input, now)?)
+    }
+
+    /// Another server says something.
+    fn peer(&mut self, from: ServerId, messages: Vec<Bytes>, now: Now) -> Result<(), ServerError> {
+        for message in messages {
+            match PeerMessage::decode(message) {
+                Ok(message) => self.server.handle(Input::Peer { from, message }, now)?,
+                Err(error) => tracing::warn!(peer = %from, %error, "a message is dropped"),
+            }
+        }
+        Ok(())
+    }
+
+    /// An append is durable: perhaps the one behind which this server has a memory again.
+    fn remember(&mut self, token: u64) -> Result<(), DriveError> {
+        if matches!(self.memory, Memory::Learned(last) if last <= token) {
+            self.log.memory_restored()?;
+            self.memory = Memory::Whole;
+            tracing::info!("this server has a memory again, and votes");
+        }
+        Ok(())
+    }
+
+    fn asked(&mut self, asked: Asked, now: Now) {
+        if let Some(conn) = asked.word {
+            self.server.front_end_mut().word(conn);
+        }
+        if asked.needs.metrics {
+            let log = self.log.stats();
+            measure::counters(&self.metrics, &self.server, log, &self.counts);
+            if let Some(peers) = &self.peers {
+                measure::peers(&self.metrics, peers.port.counts());
+            }
+        }
+        let connected = self.peers.as_ref().map_or(0, |peers| peers.port.connected());
+        asked.answer(&self.server, connected as u64, now);
     }
 
     fn carry_out(&mut self, effects: Vec<Effect>) -> Result<(), DriveError> {

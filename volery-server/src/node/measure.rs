@@ -6,6 +6,7 @@ use rustix::process::{Resource, getrlimit};
 use crate::admin::status::ServerStats;
 use crate::client_port::PortCounts;
 use crate::core::server::Server;
+use crate::peer_port::PeerCounts;
 use crate::storage::wal::WalStats;
 use crate::telemetry::Metrics;
 
@@ -29,6 +30,15 @@ pub(super) fn counters(metrics: &Metrics, server: &Server, log: WalStats, port: 
     counters.connection_drop_count.absolute(port.dropped.get() + clients.drops);
     counters.sessionless_connections_expired.absolute(port.sessionless.get());
     counters.large_requests_rejected.absolute(port.large_requests.get());
+}
+
+/// What goes to and comes from other servers.
+pub(super) fn peers(metrics: &Metrics, peers: &PeerCounts) {
+    let counters = &metrics.counters;
+    counters.volery_peer_bytes_received.absolute(peers.bytes_received.get());
+    counters.volery_peer_bytes_sent.absolute(peers.bytes_sent.get());
+    counters.volery_peer_frames_dropped.absolute(peers.frames_dropped.get());
+    counters.volery_peer_reconnects.absolute(peers.reconnects.get());
 }
 
 /// Open files, and how many there may be.

@@ -26,8 +26,10 @@ pub(super) struct Asked {
 
 impl Asked {
     /// Answers it; whoever asked may have gone.
-    pub(super) fn answer(self, server: &Server, now: Now) {
-        let _ = self.reply.send(status(server, self.needs, now));
+    pub(super) fn answer(self, server: &Server, connected_peers: u64, now: Now) {
+        let mut status = status(server, self.needs, now);
+        status.stats.connected_peers = connected_peers;
+        let _ = self.reply.send(status);
     }
 }
 
