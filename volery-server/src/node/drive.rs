@@ -185,7 +185,7 @@ impl Drive {
                 Input::Requests { conn, requests }
             }
             Event::Port(PortEvent::Written { conn, bytes }) => Input::Written { conn, bytes },
-            Event::Port(PortEvent::Closed { conn }) => {
+            Event::Port(PortEvent::Closed { conn, .. }) => {
                 self.clients.remove(&conn);
                 Input::Closed { conn }
             }
