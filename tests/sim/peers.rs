@@ -3,7 +3,7 @@
 //! It looks into no message. Part of the world.
 
 use volery_proto::command::{Command, CommandFlags, Operation, Origin};
-use volery_proto::ids::{RingId, ServerId, SessionId, Slot, Zxid};
+use volery_proto::ids::{PartitionId, RingId, ServerId, SessionId, Slot, Zxid};
 use volery_server::core::server::{Input, PeerMessage};
 
 use crate::world::{Event, World};
@@ -85,13 +85,28 @@ impl World {
         self.median_most_us = self.median_most_us.max(clocks[(clocks.len() - 1) / 2]);
     }
 
-    /// A server sends another its snapshots, from its disk.
-    pub(crate) fn transmit_snapshots(&mut self, from: usize, to: ServerId) {
+    /// A server sends another snapshots, from its disk. Each arrives for itself, or does not, or
+    /// is of no use.
+    pub(crate) fn transmit_snapshots(&mut self, from: usize, to: ServerId, of: &[PartitionId]) {
         let Some(to) = self.machine_of(to) else { return };
-        if !self.cuts.contains(&(from, to)) {
-            let snapshots = self.machines[from].disk.snapshots(|_| 0);
-            let delay = self.prng.delay(100, 50_000);
-            self.at(delay, Event::Snapshots(to, self.machines[to].life, snapshots));
+        if self.cuts.contains(&(from, to)) {
+            return;
+        }
+        let sender = self.machines[from].config.server;
+        let snapshots = self.machines[from].disk.snapshots(|_| 0);
+        for (partition, snapshot) in snapshots.into_iter().filter(|(id, _)| of.contains(id)) {
+            if !self.quiet && self.prng.permille(self.profile.net.loss_permille) {
+                continue;
+            }
+            let (life, delay) = (self.machines[to].life, self.prng.delay(100, 50_000));
+            let input = Input::SnapshotsArriving { from: sender };
+            self.at(delay / 2, Event::Peer(to, life, input));
+            if !self.quiet && self.prng.permille(50) {
+                let input = Input::SnapshotsRefused { from: sender };
+                self.at(delay, Event::Peer(to, life, input));
+                continue;
+            }
+            self.at(delay, Event::Snapshot(to, life, partition, snapshot));
         }
     }
 }

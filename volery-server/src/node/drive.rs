@@ -6,8 +6,8 @@
 //! ```
 
 use std::collections::HashMap;
-use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -19,7 +19,7 @@ use super::measure;
 use super::peers;
 use super::queue::Queue;
 use super::status::Asked;
-use super::transfer;
+use super::transfer::{Job, TransferEvent};
 use crate::admin::words::Reset;
 use crate::client_port::{ClientHandle, PortCounts, PortEvent};
 use crate::core::front_end::ClientEffect;
@@ -51,8 +51,8 @@ pub(super) enum Event {
         peer: ServerId,
         up: bool,
     },
-    /// Another server's snapshots are in their place.
-    SnapshotsReceived,
+    /// Of another server's snapshots.
+    Transfer(TransferEvent),
     /// Somebody wants to know how things are.
     Ask(Box<Asked>),
     Reset(Reset),
@@ -110,9 +110,8 @@ pub(super) struct Drive {
 /// What the drive loop needs to talk to other servers.
 pub(super) struct Peering {
     pub(super) port: PeerHandle,
-    pub(super) snapshots: PathBuf,
-    /// Snapshots sent so far.
-    pub(super) transfers: u64,
+    /// To the thread that sends snapshots.
+    pub(super) jobs: Sender<Job>,
 }
 
 /// What is known of the acceptors' memory.
@@ -200,7 +199,11 @@ impl Drive {
             }
             Event::PeerLink { peer, up: true } => Input::PeerUp { peer },
             Event::PeerLink { peer, up: false } => Input::PeerDown { peer },
-            Event::SnapshotsReceived => Input::SnapshotsReceived,
+            Event::Transfer(TransferEvent::Arriving(from)) => Input::SnapshotsArriving { from },
+            Event::Transfer(TransferEvent::Received(partition)) => {
+                Input::SnapshotReceived { partition }
+            }
+            Event::Transfer(TransferEvent::Refused(from)) => Input::SnapshotsRefused { from },
             Event::Snapshot(SnapshotEvent::Room) => return self.unstall(),
             Event::Snapshot(SnapshotEvent::Finished { info, .. }) => {
                 let us = now.monotonic_us.saturating_sub(self.snapshot_began_us);
@@ -320,12 +323,10 @@ impl Drive {
                         peers.port.send(to, lane, peers::MESSAGE, message.encode());
                     }
                 }
-                Effect::SendSnapshots { to } => {
-                    if let Some(peers) = &mut self.peers {
-                        peers.transfers += 1;
-                        let partitions = self.server.partitions().len() as u16;
-                        let (dir, port) = (peers.snapshots.clone(), peers.port.clone());
-                        transfer::send(dir, partitions, peers.transfers, to, port);
+                Effect::SendSnapshots { to, partitions } => {
+                    if let Some(peers) = &self.peers {
+                        // Without the thread there is nothing to offer; it ends with the process.
+                        let _ = peers.jobs.send(Job::Offer { to, partitions });
                     }
                 }
                 Effect::Restart => return Err(DriveError::Restart),

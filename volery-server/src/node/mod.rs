@@ -16,6 +16,7 @@ mod transfer;
 mod tests;
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::path::Path;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
@@ -27,15 +28,15 @@ use tokio_util::task::TaskTracker;
 
 use crate::client_port::{Limits, Listener, ListenerOptions, PortCounts};
 use crate::config::Config;
-use crate::peer_port::PeerPort;
+use crate::peer_port::{PeerHandle, PeerPort};
 use crate::telemetry::{Endpoint, Metrics};
 use clock::Clock;
 use door::Door;
-use drive::{DriveError, Event};
+use drive::{DriveError, Event, Peering};
 use peers::PeerDoor;
 use queue::Queue;
 use start::Shared;
-use transfer::{Part, Receiving};
+use transfer::{Job, Pace, Part, Receiving, Sending, Tell};
 
 /// How long a client may take for its handshake, as ZooKeeper's sessionless connections.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -86,8 +87,12 @@ pub fn run(config: Config) -> anyhow::Result<()> {
         })
     })?;
     let port = ports.peers.as_ref().map(PeerPort::handle);
-    let (drive, dir) = start::start(&config, &shared, port)?;
-    let receiving = Receiving::new(dir.snapshot_dir(), config.map.partitions, shared.queue.clone());
+    let ((parts, received), (jobs, asked)) = (mpsc::channel(), mpsc::channel());
+    let peering = port.clone().map(|port| Peering { port, jobs: jobs.clone() });
+    let (drive, dir) = start::start(&config, &shared, peering)?;
+    if let Some(port) = port {
+        transfers(&config, &shared, &dir.snapshot_dir(), &port, (received, asked))?;
+    }
     let (ended, end) = oneshot::channel();
     let driver = std::thread::Builder::new()
         .name("drive".to_owned())
@@ -96,17 +101,32 @@ pub fn run(config: Config) -> anyhow::Result<()> {
             let _ = ended.send(drive.run());
         })
         .context("cannot start the drive thread")?;
-    let (parts, received) = mpsc::channel();
-    if ports.peers.is_some() {
-        std::thread::Builder::new()
-            .name("snapshot-receive".to_owned())
-            .spawn(move || receiving.run(received))
-            .context("cannot start the thread that receives snapshots")?;
-    }
-    let result = runtime.block_on(serve(&config, ports, &shared, parts, end));
+    let result = runtime.block_on(serve(&config, ports, &shared, (parts, jobs), end));
     runtime.shutdown_timeout(Duration::from_secs(1));
     driver.join().map_err(|_| anyhow!("the drive thread panicked"))?;
     result
+}
+
+/// Starts the threads that receive and send snapshots.
+fn transfers(
+    config: &Config,
+    shared: &Shared,
+    dir: &Path,
+    port: &PeerHandle,
+    (received, asked): (mpsc::Receiver<Part>, mpsc::Receiver<Job>),
+) -> anyhow::Result<()> {
+    let (clock, queue) = (shared.clock, shared.queue.clone());
+    let tell: Tell = Box::new(move |event| queue.push(Event::Transfer(event)));
+    let (dir, partitions) = (dir.to_owned(), config.map.partitions);
+    let receiving = Receiving::new(dir.clone(), partitions, peers::bulk(port), tell, clock);
+    let pace = Arc::new(Pace::new(config.transfer_bytes_per_second, clock));
+    let sending = Sending::new(dir, peers::bulk(port), pace, clock);
+    let thread = |name: &str| std::thread::Builder::new().name(name.to_owned());
+    thread("snapshot-receive")
+        .spawn(move || receiving.run(&received))
+        .and_then(|_| thread("snapshot-send").spawn(move || sending.run(&asked)))
+        .context("cannot start the threads that receive and send snapshots")?;
+    Ok(())
 }
 
 fn listen(config: &Config) -> anyhow::Result<Listener> {
@@ -150,7 +170,7 @@ async fn serve(
     config: &Arc<Config>,
     ports: Ports,
     shared: &Shared,
-    parts: mpsc::Sender<Part>,
+    (parts, jobs): (mpsc::Sender<Part>, mpsc::Sender<Job>),
     mut end: End,
 ) -> anyhow::Result<()> {
     let mut signals = [signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?];
@@ -167,7 +187,7 @@ async fn serve(
     if let Some(port) = ports.peers {
         let address = port.local_addr()?;
         tracing::info!(%address, server = config.server_id.0, "listening for other servers");
-        let door = PeerDoor { queue: shared.queue.clone(), parts };
+        let door = PeerDoor { queue: shared.queue.clone(), parts, jobs };
         tasks.spawn(port.run(Arc::new(door), stop.clone(), tasks.clone()));
     }
     let address = ports.clients.local_addr()?;
@@ -198,12 +218,21 @@ async fn serve(
     }
     stop.cancel();
     shared.queue.push(Event::Stop);
-    end.await.map_err(|_| anyhow!("the drive thread panicked"))??;
+    stopped(end.await.map_err(|_| anyhow!("the drive thread panicked"))?)?;
     tasks.close();
     // What was handed to the sockets gets a moment to leave.
     let _ = tokio::time::timeout(Duration::from_millis(500), tasks.wait()).await;
     tracing::info!(uptime_s = shared.clock.elapsed().as_secs(), "stopped");
     Ok(())
+}
+
+/// How a stop that was asked for ended. Snapshots of another server that arrived just then are no
+/// failure: the next start begins with them.
+fn stopped(result: Result<(), DriveError>) -> Result<(), DriveError> {
+    match result {
+        Err(DriveError::Restart) => Ok(()),
+        result => result,
+    }
 }
 
 /// Waits for a signal to stop.

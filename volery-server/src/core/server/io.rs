@@ -190,8 +190,22 @@ pub enum Input {
         /// Which.
         peer: ServerId,
     },
-    /// The snapshots of another server are here, complete and durable.
-    SnapshotsReceived,
+    /// Parts of another server's snapshots arrive: there is no need to ask anybody.
+    SnapshotsArriving {
+        /// Whose.
+        from: ServerId,
+    },
+    /// Another server's snapshot of a partition is here, complete, durable and in its place.
+    SnapshotReceived {
+        /// Whose.
+        partition: PartitionId,
+    },
+    /// What another server sent is damaged, or cannot be kept (the reason is logged where it
+    /// happened).
+    SnapshotsRefused {
+        /// Whose.
+        from: ServerId,
+    },
 }
 
 /// What is to be done, in order.
@@ -237,12 +251,15 @@ pub enum Effect {
         /// What.
         message: PeerMessage,
     },
-    /// Send another server the newest snapshots of all partitions, as they are on disk.
+    /// Offer another server the newest snapshots, as they are on disk. Said again as long as it
+    /// asks: what is on its way already goes on.
     SendSnapshots {
         /// To whom.
         to: ServerId,
+        /// Of which partitions.
+        partitions: Vec<PartitionId>,
     },
-    /// Snapshots of another server are in the place of this server's: the machine is to be put
+    /// Snapshots of other servers are in the place of this server's: the machine is to be put
     /// together anew from the disk, as after a crash.
     Restart,
     /// A session was silent for its time-out (to be logged).

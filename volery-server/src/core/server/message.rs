@@ -82,8 +82,8 @@ pub enum PeerMessage {
         /// Every partition's snapshot shows at least this.
         least: Zxid,
     },
-    /// The sender is too far behind: it needs the snapshots of the receiver.
-    Fetch,
+    /// The sender is too far behind: it needs the receiver's snapshots of these partitions.
+    Fetch(Vec<PartitionId>),
 }
 
 /// What another server sent makes no sense.
@@ -167,7 +167,9 @@ impl PeerMessage {
                 cursors: cursors.iter().map(cursor_to_wire).collect(),
                 least: least.0,
             }),
-            PeerMessage::Fetch => Body::Fetch(wire::Fetch {}),
+            PeerMessage::Fetch(partitions) => Body::Fetch(wire::Fetch {
+                partitions: partitions.iter().map(|p| u32::from(p.0)).collect(),
+            }),
         };
         peer::encode(&wire::PeerMessage { body: Some(body) })
     }
@@ -219,7 +221,10 @@ impl PeerMessage {
                 cursors: m.cursors.into_iter().map(cursor).collect::<Result<_, _>>()?,
                 least: Zxid(m.least),
             },
-            Body::Fetch(_) => PeerMessage::Fetch,
+            Body::Fetch(m) => {
+                let partitions = m.partitions.into_iter().map(partition_id);
+                PeerMessage::Fetch(partitions.collect::<Result<_, _>>()?)
+            }
         })
     }
 }

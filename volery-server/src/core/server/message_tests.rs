@@ -134,7 +134,7 @@ fn message() -> impl Strategy<Value = PeerMessage> {
             .prop_map(|(clock_us, position)| PeerMessage::Heartbeat { clock_us, position }),
         (vec(cursor, 0..4), any::<u64>())
             .prop_map(|(cursors, least)| PeerMessage::Floor { cursors, least: Zxid(least) }),
-        Just(PeerMessage::Fetch),
+        vec(partition(), 0..4).prop_map(PeerMessage::Fetch),
     ]
 }
 

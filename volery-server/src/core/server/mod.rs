@@ -180,7 +180,9 @@ impl Server {
             Input::Peer { from, message } => self.peer(from, message, now)?,
             Input::PeerUp { peer } => self.peer_up(peer, now),
             Input::PeerDown { peer } => self.peer_down(peer, now)?,
-            Input::SnapshotsReceived => self.effects.push(Effect::Restart),
+            Input::SnapshotsArriving { from } => self.snapshots_arriving(from, now),
+            Input::SnapshotReceived { partition } => self.snapshot_received(partition),
+            Input::SnapshotsRefused { from } => self.snapshots_refused(from, now),
         }
         Ok(())
     }
@@ -234,12 +236,7 @@ impl Server {
                 }
                 ring::Effect::Decided { instance, value, .. } => {
                     self.totals.decided(&value);
-                    let learners = if at == 0 {
-                        &mut self.partitions[..]
-                    } else {
-                        std::slice::from_mut(&mut self.partitions[at - 1])
-                    };
-                    for partition in learners {
+                    for partition in self.learners(at) {
                         partition.decided(ring, instance, &value)?;
                     }
                 }
@@ -264,10 +261,21 @@ impl Server {
                         self.front_end.lead_sessions(false);
                     }
                 }
-                ring::Effect::NeedsSnapshot { from, .. } => self.needs_snapshots(from),
+                ring::Effect::NeedsSnapshot { from, .. } => {
+                    let learners = self.learners(at).map(|partition| partition.id()).collect();
+                    self.needs_snapshots(from, learners);
+                }
             }
         }
         Ok(())
+    }
+
+    /// The replicas that a ring's values go to.
+    fn learners(&mut self, at: usize) -> impl Iterator<Item = &mut Partition> {
+        match at {
+            0 => self.partitions.iter_mut(),
+            own => std::slice::from_mut(&mut self.partitions[own - 1]).iter_mut(),
+        }
     }
 
     /// Executes everything that is decided, exchanging contributions between the replicas.

@@ -31,6 +31,13 @@ pub(super) struct Peer {
     pub(super) floor: Option<(Vec<Cursor>, Zxid)>,
 }
 
+impl Peer {
+    /// Whether it is heard.
+    pub(super) fn is_heard(&self) -> bool {
+        !self.suspected
+    }
+}
+
 /// All others.
 #[derive(Debug)]
 pub(super) struct Peers {
@@ -162,7 +169,7 @@ impl Server {
                     peer.floor = Some((cursors, least));
                 }
             }
-            PeerMessage::Fetch => self.fetched(from),
+            PeerMessage::Fetch(partitions) => self.fetched(from, &partitions),
         }
         Ok(())
     }
