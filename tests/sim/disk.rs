@@ -183,6 +183,11 @@ impl Disk {
         self.log.iter().map(|(_, record)| record)
     }
 
+    /// Those whose position is below this one.
+    pub(crate) fn records_below(&self, lsn: u64) -> impl Iterator<Item = &Bytes> {
+        self.log.iter().take_while(move |(at, _)| *at < lsn).map(|(_, record)| record)
+    }
+
     /// The ring of a record.
     pub(crate) fn ring_of(record: &Bytes) -> usize {
         decode_record(record.clone()).map_or(0, |r| r.ring as usize)

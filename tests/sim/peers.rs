@@ -3,9 +3,12 @@
 //! It looks into no message. Part of the world.
 
 use volery_proto::command::{Command, CommandFlags, Operation, Origin};
-use volery_proto::ids::{PartitionId, RingId, ServerId, SessionId, Slot, Zxid};
+use volery_proto::ids::{Instance, PartitionId, RingId, ServerId, SessionId, Slot, Zxid};
+use volery_proto::ring::decode_record;
+use volery_server::core::ring::LogValues;
 use volery_server::core::server::{Input, PeerMessage};
 
+use crate::disk::Disk;
 use crate::world::{Event, World};
 
 impl World {
@@ -83,6 +86,32 @@ impl World {
         let most = clocks.last().copied().unwrap_or_default();
         self.clock_most_us = self.clock_most_us.max(most);
         self.median_most_us = self.median_most_us.max(clocks[(clocks.len() - 1) / 2]);
+    }
+
+    /// A server reads its log for another one. It takes a while, and sometimes fails.
+    pub(crate) fn read_log(
+        &mut self,
+        at: usize,
+        (ring, from): (RingId, Instance),
+        to: ServerId,
+        below_lsn: u64,
+    ) {
+        let mut found = LogValues::new(from);
+        for record in self.machines[at].disk.records_below(below_lsn) {
+            if Disk::ring_of(record) != usize::from(ring.0) {
+                continue;
+            }
+            let Some(body) = decode_record(record.clone()).ok().and_then(|r| r.body) else {
+                return;
+            };
+            assert!(found.record(body), "a good ballot");
+        }
+        let fails = !self.quiet && self.prng.permille(50);
+        let most = if fails { 0 } else { self.prng.range(1, 20) as usize };
+        let values = std::iter::from_fn(|| found.pop()).take(most).collect();
+        let delay = self.prng.delay(50, 20_000);
+        let input = Input::LogRead { ring, to, values };
+        self.at(delay, Event::Peer(at, self.machines[at].life, input));
     }
 
     /// A server sends another snapshots, from its disk. Each arrives for itself, or does not, or

@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 use volery_proto::ids::{PartitionId, ServerId};
 
 use super::clock::Clock;
+use super::log_read::{self, Found};
 use super::measure;
 use super::peers;
 use super::queue::Queue;
@@ -53,6 +54,8 @@ pub(super) enum Event {
     },
     /// Of another server's snapshots.
     Transfer(TransferEvent),
+    /// What the log holds for another server.
+    LogRead(log_read::Found),
     /// Somebody wants to know how things are.
     Ask(Box<Asked>),
     Reset(Reset),
@@ -112,6 +115,8 @@ pub(super) struct Peering {
     pub(super) port: PeerHandle,
     /// To the thread that sends snapshots.
     pub(super) jobs: Sender<Job>,
+    /// To the thread that reads the log.
+    pub(super) log: Sender<log_read::Job>,
 }
 
 /// What is known of the acceptors' memory.
@@ -199,6 +204,7 @@ impl Drive {
             }
             Event::PeerLink { peer, up: true } => Input::PeerUp { peer },
             Event::PeerLink { peer, up: false } => Input::PeerDown { peer },
+            Event::LogRead(Found { ring, to, values }) => Input::LogRead { ring, to, values },
             Event::Transfer(TransferEvent::Arriving(from)) => Input::SnapshotsArriving { from },
             Event::Transfer(TransferEvent::Received(partition)) => {
                 Input::SnapshotReceived { partition }
@@ -321,6 +327,12 @@ impl Drive {
                         let lane = peers::lane(message.lane());
                         // What is lost is said again.
                         peers.port.send(to, lane, peers::MESSAGE, message.encode());
+                    }
+                }
+                Effect::ReadLog { ring, from, to, below_lsn } => {
+                    if let Some(peers) = &self.peers {
+                        // The thread ends with the process.
+                        let _ = peers.log.send(log_read::Job { ring, from, to, below_lsn });
                     }
                 }
                 Effect::SendSnapshots { to, partitions } => {

@@ -4,6 +4,7 @@
 mod clock;
 mod door;
 mod drive;
+mod log_read;
 mod measure;
 mod peers;
 mod queue;
@@ -16,7 +17,6 @@ mod transfer;
 mod tests;
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, ToSocketAddrs};
-use std::path::Path;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
@@ -29,10 +29,12 @@ use tokio_util::task::TaskTracker;
 use crate::client_port::{Limits, Listener, ListenerOptions, PortCounts};
 use crate::config::Config;
 use crate::peer_port::{PeerHandle, PeerPort};
+use crate::storage::meta::DataDir;
 use crate::telemetry::{Endpoint, Metrics};
 use clock::Clock;
 use door::Door;
 use drive::{DriveError, Event, Peering};
+use log_read::LogReading;
 use peers::PeerDoor;
 use queue::Queue;
 use start::Shared;
@@ -88,10 +90,12 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     })?;
     let port = ports.peers.as_ref().map(PeerPort::handle);
     let ((parts, received), (jobs, asked)) = (mpsc::channel(), mpsc::channel());
-    let peering = port.clone().map(|port| Peering { port, jobs: jobs.clone() });
+    let (log, wanted) = mpsc::channel();
+    let peering = port.clone().map(|port| Peering { port, jobs: jobs.clone(), log });
     let (drive, dir) = start::start(&config, &shared, peering)?;
     if let Some(port) = port {
-        transfers(&config, &shared, &dir.snapshot_dir(), &port, (received, asked))?;
+        let work = Work { received, asked, wanted };
+        transfers(&config, &shared, &dir, &port, work)?;
     }
     let (ended, end) = oneshot::channel();
     let driver = std::thread::Builder::new()
@@ -107,25 +111,37 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     result
 }
 
-/// Starts the threads that receive and send snapshots.
+/// What comes to the threads that help servers to catch up.
+struct Work {
+    received: mpsc::Receiver<Part>,
+    asked: mpsc::Receiver<Job>,
+    wanted: mpsc::Receiver<log_read::Job>,
+}
+
+/// Starts the threads that receive and send snapshots, and read the log for others.
 fn transfers(
     config: &Config,
     shared: &Shared,
-    dir: &Path,
+    dir: &DataDir,
     port: &PeerHandle,
-    (received, asked): (mpsc::Receiver<Part>, mpsc::Receiver<Job>),
+    Work { received, asked, wanted }: Work,
 ) -> anyhow::Result<()> {
     let (clock, queue) = (shared.clock, shared.queue.clone());
     let tell: Tell = Box::new(move |event| queue.push(Event::Transfer(event)));
-    let (dir, partitions) = (dir.to_owned(), config.map.partitions);
-    let receiving = Receiving::new(dir.clone(), partitions, peers::bulk(port), tell, clock);
+    let (snapshots, partitions) = (dir.snapshot_dir(), config.map.partitions);
+    let receiving = Receiving::new(snapshots.clone(), partitions, peers::bulk(port), tell, clock);
     let pace = Arc::new(Pace::new(config.transfer_bytes_per_second, clock));
-    let sending = Sending::new(dir, peers::bulk(port), pace, clock);
+    let sending = Sending::new(snapshots, peers::bulk(port), pace.clone(), clock);
+    let queue = shared.queue.clone();
+    let tell: log_read::Tell = Box::new(move |found| queue.push(Event::LogRead(found)));
+    let identity = dir.identity().log_identity();
+    let reading = LogReading::new(dir.wal_dir(), identity, pace, tell, clock);
     let thread = |name: &str| std::thread::Builder::new().name(name.to_owned());
     thread("snapshot-receive")
         .spawn(move || receiving.run(&received))
         .and_then(|_| thread("snapshot-send").spawn(move || sending.run(&asked)))
-        .context("cannot start the threads that receive and send snapshots")?;
+        .and_then(|_| thread("log-read").spawn(move || reading.run(&wanted)))
+        .context("cannot start the threads that help other servers to catch up")?;
     Ok(())
 }
 

@@ -6,14 +6,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use volery_proto::ids::{PartitionId, RingId, ServerId, SessionId, Zxid};
+use volery_proto::ids::{Instance, PartitionId, RingId, ServerId, SessionId, Zxid};
 
 use super::message::PeerMessage;
 use crate::core::executor::ExecutorError;
 use crate::core::front_end::{ClientEffect, FrontEndConfig, Handshake, Received};
 use crate::core::merge::skip::SkipPolicy;
 use crate::core::oracle::PartitionMap;
-use crate::core::ring::RingError;
+use crate::core::ring::{Proposed, RingError};
 use crate::core::types::ConnId;
 
 /// What of the configuration concerns the machine.
@@ -200,6 +200,15 @@ pub enum Input {
         /// Whose.
         partition: PartitionId,
     },
+    /// What the log holds for another server, after `ReadLog`.
+    LogRead {
+        /// Of which ring.
+        ring: RingId,
+        /// For whom.
+        to: ServerId,
+        /// From the instance on that was asked for, in order; nothing if that is not to be had.
+        values: Vec<Proposed>,
+    },
     /// What another server sent is damaged, or cannot be kept (the reason is logged where it
     /// happened).
     SnapshotsRefused {
@@ -250,6 +259,17 @@ pub enum Effect {
         to: ServerId,
         /// What.
         message: PeerMessage,
+    },
+    /// Read decided values of a ring from the log, as many as fit a message; then `LogRead`.
+    ReadLog {
+        /// Which.
+        ring: RingId,
+        /// The first instance that is wanted.
+        from: Instance,
+        /// For whom: who goes on where it stopped is read on from there.
+        to: ServerId,
+        /// Only what is below this position is durable.
+        below_lsn: u64,
     },
     /// Offer another server the newest snapshots, as they are on disk. Said again as long as it
     /// asks: what is on its way already goes on.

@@ -21,6 +21,8 @@ mod snapshots;
 mod tests;
 mod touches;
 mod transfer;
+#[cfg(test)]
+mod transfer_tests;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -180,6 +182,7 @@ impl Server {
             Input::Peer { from, message } => self.peer(from, message, now)?,
             Input::PeerUp { peer } => self.peer_up(peer, now),
             Input::PeerDown { peer } => self.peer_down(peer, now)?,
+            Input::LogRead { ring, to, values } => self.log_read(ring, to, values)?,
             Input::SnapshotsArriving { from } => self.snapshots_arriving(from, now),
             Input::SnapshotReceived { partition } => self.snapshot_received(partition),
             Input::SnapshotsRefused { from } => self.snapshots_refused(from, now),
@@ -261,6 +264,7 @@ impl Server {
                         self.front_end.lead_sessions(false);
                     }
                 }
+                ring::Effect::ReadLog { to, instance } => self.read_log(ring, to, instance),
                 ring::Effect::NeedsSnapshot { from, .. } => {
                     let learners = self.learners(at).map(|partition| partition.id()).collect();
                     self.needs_snapshots(from, learners);

@@ -10,18 +10,19 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use std::sync::Arc;
-use volery_proto::ids::{PartitionId, ServerId, Zxid};
+use volery_proto::ids::{Instance, PartitionId, RingId, ServerId, Zxid};
 
 use super::message::PeerMessage;
-use super::{Effect, Server};
+use super::{Effect, Server, ServerError};
 use crate::core::apply::Contribution;
+use crate::core::ring::Proposed;
 use crate::core::types::Now;
 
 /// A server that asked for snapshots asks again after so many resends.
 const RESENDS_A_FETCH: u64 = 10;
 
 /// So often is asked for snapshots without a ring saying again that they are needed.
-const ASKED_MAX: u8 = 4;
+pub(super) const ASKED_MAX: u8 = 4;
 /// After a server's snapshot was of no use, nobody is asked for so many times the usual interval.
 const FETCHES_A_REFUSAL: u64 = 5;
 
@@ -47,6 +48,8 @@ pub(super) struct Transfer {
     /// Those that are here, and count from the next start on.
     received: BTreeSet<PartitionId>,
     source: Option<Source>,
+    /// For whom the log of a ring is being read.
+    reading: BTreeSet<(RingId, ServerId)>,
     /// Who gets which snapshots once the running cycle is through.
     fetchers: BTreeMap<ServerId, BTreeSet<PartitionId>>,
 }
@@ -192,8 +195,33 @@ impl Server {
         self.start_anew();
     }
 
+    /// A server lacks values that only the log holds. It asks again before they are read: one
+    /// reading at a time.
+    pub(super) fn read_log(&mut self, ring: RingId, to: ServerId, from: Instance) {
+        if self.transfer.reading.insert((ring, to)) {
+            let below_lsn = self.durable_lsn;
+            self.effects.push(Effect::ReadLog { ring, from, to, below_lsn });
+        }
+    }
+
+    /// They are read.
+    pub(super) fn log_read(
+        &mut self,
+        ring: RingId,
+        to: ServerId,
+        values: Vec<Proposed>,
+    ) -> Result<(), ServerError> {
+        self.transfer.reading.remove(&(ring, to));
+        let at = usize::from(ring.0);
+        let mut effects = Vec::new();
+        if let Some(ring) = self.rings.get_mut(at) {
+            ring.log_read(to, values, &mut effects);
+        }
+        self.ring_effects(at, effects)
+    }
+
     /// Another server needs snapshots of this one: such behind which everything is still in
-    /// memory, or fresh ones.
+    /// its log, or fresh ones.
     pub(super) fn fetched(&mut self, from: ServerId, partitions: &[PartitionId]) {
         let here = |id: &&PartitionId| self.partitions.iter().any(|replica| replica.id() == **id);
         let here: Vec<PartitionId> = partitions.iter().filter(here).copied().collect();

@@ -17,6 +17,7 @@ mod memory;
 pub mod recover;
 mod scan;
 mod segment;
+mod tail;
 mod writer;
 
 #[cfg(test)]
@@ -31,6 +32,7 @@ pub use format::{Flaw, HEADER_BYTES, RECORD_HEADER_BYTES};
 pub use memory::Memory;
 pub use recover::{Cut, Record, Recovered};
 pub use scan::SegmentEnd;
+pub use tail::LogTail;
 pub use writer::{WalHandle, WalStats};
 
 /// Called by the writer thread when a write has become durable, with the token of the last append
