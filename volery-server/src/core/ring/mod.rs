@@ -42,6 +42,7 @@ use std::collections::BTreeSet;
 use volery_proto::command::Command;
 use volery_proto::ids::{Ballot, Instance, ServerId, Slot};
 
+pub use coordinator::next_beat;
 pub use effect::{Effect, Now, RingConfig, RingError};
 pub use learner::LEARNED_MAX;
 pub use log_values::LogValues;

@@ -135,6 +135,15 @@ fn message() -> impl Strategy<Value = PeerMessage> {
         (vec(cursor, 0..4), any::<u64>())
             .prop_map(|(cursors, least)| PeerMessage::Floor { cursors, least: Zxid(least) }),
         vec(partition(), 0..4).prop_map(PeerMessage::Fetch),
+        vec((ring(), any::<u64>(), any::<bool>()), 0..4).prop_map(|beats| {
+            let beat = |(ring, decided, asks)| {
+                let (ballot, decided) = (Ballot::default(), Instance(decided));
+                let answer = RingMessage::Alive { ballot, decided };
+                let beat = RingMessage::Heartbeat { ballot, decided };
+                (ring, if asks { beat } else { answer })
+            };
+            PeerMessage::Beats(beats.into_iter().map(beat).collect())
+        }),
     ]
 }
 

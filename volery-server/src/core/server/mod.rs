@@ -217,7 +217,7 @@ impl Server {
     fn release(&mut self, at: usize, number: u64) {
         while self.held[at].front().is_some_and(|(waits, ..)| *waits <= number) {
             let Some((_, to, message)) = self.held[at].pop_front() else { return };
-            self.send(to, PeerMessage::Ring(RingId(at as u16), message));
+            self.send_ring(RingId(at as u16), to, message);
         }
     }
 
@@ -249,7 +249,7 @@ impl Server {
                     Some(number) if !mutated!(VoteBeforeSync) => {
                         self.held[at].push_back((number, to, message));
                     }
-                    _ => self.send(to, PeerMessage::Ring(ring, message)),
+                    _ => self.send_ring(ring, to, message),
                 },
                 ring::Effect::BecameCoordinator { .. } => {
                     self.intake[at].clear();
@@ -354,6 +354,7 @@ impl Server {
         let effects = self.front_end.settle(&mut replicas, now);
         self.effects.extend(effects.into_iter().map(Effect::Client));
         self.propose(now)?;
+        self.send_beats();
         Ok(std::mem::take(&mut self.effects))
     }
 
