@@ -24,6 +24,8 @@ from server import Server, poll
 SESSIONS, RATE = 24, 2_000
 # Of the load before the server goes; the moment itself is random within as much again.
 BEFORE = 1.0
+# Whoever was not answered for so long at the end of the load has not come back.
+STILL_OUT = 0.5
 KILL_SECONDS = 8.0
 # ZooKeeper's followers give a silent leader up after syncLimit, ten seconds by default.
 HANG_SECONDS = {VOLERY: 8.0, ZOOKEEPER: 30.0}
@@ -42,6 +44,7 @@ class Outage:
     usual: float  # longest gap of a session before
     survivors: float  # longest gap of a session at a server that lives
     victims: float  # of one at the server that went, which has to find another
+    over: bool  # all sessions wrote again before the load ended
 
 
 def away(cluster: Cluster, victim: Server, hang: bool, seconds: float, directory: Path) -> Outage:
@@ -63,7 +66,7 @@ def away(cluster: Cluster, victim: Server, hang: bool, seconds: float, directory
             victim.kill()
             victim.start(wait=False)
     cluster.back(victim)
-    first, last = answers[0].at, answers[-1].at
+    first, last = answers[0].at, max(answers[-1].at, writes.begun + seconds)
 
     def gap(chosen: Callable[[int], bool], begin: float, end: float) -> float:
         mine = [answer for answer in answers if chosen(answer.session % len(servers))]
@@ -74,6 +77,7 @@ def away(cluster: Cluster, victim: Server, hang: bool, seconds: float, directory
         # The last answers before belong to the gap.
         survivors=gap(lambda server: server < len(survivors), gone - 0.1, last),
         victims=gap(lambda server: server >= len(survivors), gone - 0.1, last) if not hang else 0,
+        over=longest_gap(answers, last - STILL_OUT, last) < STILL_OUT,
     )
 
 
@@ -96,6 +100,8 @@ def measure(section: str, mode, base: Path, progress: Progress) -> list[Row]:
                 seconds = HANG_SECONDS[subject.kind] if hang else kill_seconds(mode)
                 outage = away(cluster, victim, hang, seconds, victim.directory)
                 outages[subject.kind].append(outage)
+                if not outage.over:
+                    progress.note(f"{section}: {subject.kind}: one outage was longer than the load")
                 progress.step(
                     seconds + RETURN,
                     f"{section}: round {number + 1} of {rounds}, {subject.kind}, who led {rings}:"

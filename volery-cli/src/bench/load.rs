@@ -56,7 +56,7 @@ struct Gate {
     go: Barrier,
 }
 
-/// Runs the load.
+/// Runs the load. It fails where nothing was answered at all: that is no measurement.
 pub(super) fn run(load: &Load) -> anyhow::Result<Measured> {
     let gate = Arc::new(Gate {
         ready: Barrier::new(load.threads + 1),
@@ -81,6 +81,12 @@ pub(super) fn run(load: &Load) -> anyhow::Result<Measured> {
         stats.merge(&result?);
     }
     let (client_cpu, server_cpu, server_resident) = sampled?;
+    if stats.operations() == 0 && stats.errors.is_empty() {
+        let (hosts, lost) = (load.hosts.join(","), stats.lost);
+        return Err(anyhow!(
+            "{hosts} answered nothing in the measured time ({lost} requests lost)"
+        ));
+    }
     Ok(Measured { stats, client_cpu, server_cpu, server_resident })
 }
 
@@ -149,4 +155,40 @@ async fn open_sessions(load: &Arc<Load>, thread: usize) -> anyhow::Result<Vec<Op
         opened.push(one??);
     }
     Ok(opened)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_answer_at_all_is_an_error() {
+        let shape = Shape {
+            op: Op::Session,
+            size: 1,
+            roots: 1,
+            per_root: 1,
+            write_percent: 0,
+            multi_percent: 0,
+            cross: false,
+        };
+        let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = taken.local_addr().expect("bound");
+        drop(taken);
+        let load = Load {
+            shape,
+            hosts: vec![address.to_string()],
+            sessions: 2,
+            outstanding: 1,
+            threads: 1,
+            rate: None,
+            samples: false,
+            warmup: Duration::ZERO,
+            duration: Duration::from_millis(50),
+            timeout: Duration::from_secs(1),
+            servers: Vec::new(),
+        };
+        let error = run(&load).expect_err("nobody listens").to_string();
+        assert!(error.starts_with(&load.hosts[0]) && error.contains("answered nothing"), "{error}");
+    }
 }
