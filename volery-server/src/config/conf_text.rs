@@ -49,6 +49,8 @@ impl Config {
             line(&format!("partition.{partition}.prefixes"), &prefixes.join(","));
         }
         line("ring.window", &self.ring_window);
+        line("skip.along", &self.skip_along);
+        line("skip.aheadUs", &self.skip_ahead_us);
         line("durability", &self.durability.text());
         text
     }

@@ -302,6 +302,20 @@ pub const KEYS: &[Key] = &[
         "Volery: proposals of one ring that may be under way at once.",
     ),
     key(
+        "skip.along",
+        Kind::Bool,
+        Derived("true on its own, false in a cluster"),
+        "Volery: every ring that a server leads skips along with what another of its rings \
+         proposes; otherwise only where somebody waits for it.",
+    ),
+    key(
+        "skip.aheadUs",
+        Kind::Int { min: 0, max: 1_000_000 },
+        Derived("0 on its own, 3000 in a cluster"),
+        "Volery: microseconds by which a skip of ring 0 runs ahead of the clock: writes ask it less \
+         often, and what goes through ring 0 waits for so long.",
+    ),
+    key(
         "transfer.bytesPerSecond",
         Kind::Int { min: 1 << 16, max: TOP },
         Value("67108864"),

@@ -70,6 +70,10 @@ pub struct Config {
     pub map: MapRules,
     /// Proposals of one ring that may be under way.
     pub ring_window: usize,
+    /// Whether idle rings skip along with those that the same server leads.
+    pub skip_along: bool,
+    /// Microseconds by which ring 0's skips run ahead.
+    pub skip_ahead_us: u64,
     /// Bytes a second that this server sends to others that are behind.
     pub transfer_bytes_per_second: u64,
     /// Keep-alive of the connections between servers.

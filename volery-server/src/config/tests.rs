@@ -196,7 +196,7 @@ fn conf_text_has_the_lines_of_zookeeper_first() {
          dataLogSize=22\ntickTime=3000\nmaxClientCnxns=60\nminSessionTimeout=6000\n\
          maxSessionTimeout=60000\nclientPortListenBacklog=9\nserverId=1\n\
          jute.maxbuffer=1048575\npartitions=4\npartition.spread=/*\n\
-         partition.2.prefixes=/hbase,/kafka\nring.window=32\ndurability=sync\n"
+         partition.2.prefixes=/hbase,/kafka\nring.window=32\nskip.along=true\nskip.aheadUs=0\ndurability=sync\n"
     );
 }
 

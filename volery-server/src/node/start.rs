@@ -192,7 +192,7 @@ fn server_config(config: &Config, map: &Arc<PartitionMap>, hash_seed: u64) -> Se
             max_unsent: MAX_UNSENT,
             max_events: MAX_EVENTS,
         },
-        skip: SkipPolicy::default(),
+        skip: SkipPolicy { together: config.skip_along, global_ahead: config.skip_ahead_us },
         window: config.ring_window,
         hash_seed,
         snapshot_every: config.storage.snap_count,
