@@ -85,10 +85,10 @@ def free_port() -> int:
                 continue
 
 
-def four_letter(port: int, word: str, timeout: float = 2.0) -> str:
+def four_letter(port: int, word: str, timeout: float = 2.0, host: str = "127.0.0.1") -> str:
     """Sends a four-letter word and returns the whole answer ('' if none)."""
     try:
-        with socket.create_connection(("127.0.0.1", port), timeout) as sock:
+        with socket.create_connection((host, port), timeout) as sock:
             sock.settimeout(timeout)
             sock.sendall(word.encode())
             chunks = []
@@ -121,12 +121,16 @@ class Server:
         port: int | None = None,
         directory: str | Path | None = None,
         heap: str = "256m",
+        host: str = "127.0.0.1",
+        wrapper: tuple[str, ...] = (),
     ) -> None:
         self.kind = kind or default_subject()
         if self.kind not in SUBJECTS:
             raise ValueError(f"unknown server {self.kind!r}, one of {SUBJECTS}")
         self.port = port or free_port()
         self.heap = heap  # ZooKeeper's -Xmx
+        self.host = host
+        self.wrapper = wrapper  # a command that becomes the server's
         self.config = DEFAULT_CONFIG | (VOLERY_CONFIG if self.kind == "volery" else {})
         if self.kind == "volery":
             options = os.environ.get("VOLERY_TEST_OPTIONS", "").split()
@@ -164,9 +168,7 @@ class Server:
         def ready() -> bool:
             if not self.running:
                 raise NotReady(f"{self.kind} exited at start\n{self.log_tail()}")
-            return four_letter(self.port, "ruok") == "imok" and "Mode:" in four_letter(
-                self.port, "srvr"
-            )
+            return self.four_letter("ruok") == "imok" and "Mode:" in self.four_letter("srvr")
 
         try:
             poll(ready, timeout, f"{self.kind} answers ruok and srvr")
@@ -216,7 +218,7 @@ class Server:
 
     @property
     def address(self) -> str:
-        return f"127.0.0.1:{self.port}"
+        return f"{self.host}:{self.port}"
 
     @property
     def pids(self) -> list[int]:
@@ -224,7 +226,7 @@ class Server:
         return [self.process.pid] if self.process else []
 
     def four_letter(self, word: str) -> str:
-        return four_letter(self.port, word)
+        return four_letter(self.port, word, host=self.host)
 
     def log_tail(self, lines: int = 40) -> str:
         try:
@@ -243,18 +245,19 @@ class Server:
         entries |= {
             "dataDir": str(self.data),
             "clientPort": str(self.port),
-            "clientPortAddress": "127.0.0.1",
+            "clientPortAddress": self.host,
         }
         path.write_text("".join(f"{k}={v}\n" for k, v in entries.items()))
         return path
 
     def _command(self, config: Path) -> list[str]:
         if self.kind == "volery":
-            return [str(volery_binary()), str(config)]
+            return [*self.wrapper, str(volery_binary()), str(config)]
         flags = [
             f"-D{key}={value}" for key, value in self.config.items() if key.startswith(JVM_ONLY)
         ]
         return [
+            *self.wrapper,
             "java",
             f"-Xmx{self.heap}",
             "-Dfile.encoding=UTF-8",

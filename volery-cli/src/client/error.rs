@@ -64,6 +64,14 @@ pub(crate) struct Attempt {
     pub(crate) reason: io::Error,
 }
 
+impl Attempt {
+    /// Whether it may go better soon: somebody is there, who hangs, or serves nobody now.
+    pub(crate) fn may_pass(&self) -> bool {
+        use io::ErrorKind::{ConnectionReset, TimedOut, UnexpectedEof};
+        matches!(self.reason.kind(), TimedOut | UnexpectedEof | ConnectionReset)
+    }
+}
+
 struct Attempts<'a>(&'a [Attempt]);
 
 impl fmt::Display for Attempts<'_> {

@@ -56,7 +56,7 @@ pub(crate) struct Pending {
 }
 
 impl Client {
-    /// Opens a session at the first server that takes it; tries each of them once.
+    /// Opens a session at the first server that takes it.
     pub(crate) async fn connect(
         options: ClientOptions,
     ) -> Result<(Client, mpsc::Receiver<Event>), ClientError> {

@@ -27,6 +27,10 @@ const MAX_PENDING: usize = 4096;
 const MAX_OUTPUT: usize = 1 << 20;
 /// Pause between two rounds over the servers.
 const RECONNECT_PAUSE: Duration = Duration::from_millis(200);
+/// How long one of several servers may take to answer in the first turn.
+const FIRST_LIMIT: Duration = Duration::from_secs(1);
+/// How long any may take, however little time is left.
+const LEAST_LIMIT: Duration = Duration::from_millis(200);
 
 const XID_NOTIFICATION: i32 = -1;
 const XID_PING: i32 = -2;
@@ -103,16 +107,47 @@ impl Session {
         }
     }
 
-    /// Tries every server once, from the one after the last.
+    /// Opens the session: tries the servers in turn until one takes it or the time-out is over.
+    /// Where nobody is there at all, one turn is enough.
     pub(super) async fn connect(&mut self) -> Result<Connection, ClientError> {
+        let deadline = Instant::now() + self.options.timeout;
+        let mut limit = self.first_limit();
+        loop {
+            let attempts = match self.turn(limit, deadline).await {
+                Err(ClientError::Connect(attempts)) => attempts,
+                done => return done,
+            };
+            let hope = attempts.iter().any(Attempt::may_pass);
+            if !hope || Instant::now() + RECONNECT_PAUSE >= deadline {
+                return Err(ClientError::Connect(attempts));
+            }
+            sleep(RECONNECT_PAUSE).await;
+            limit *= 2;
+        }
+    }
+
+    /// A server that hangs must not hold up a client that knows others.
+    fn first_limit(&self) -> Duration {
+        match self.options.servers.hosts.len() {
+            1 => self.timeout,
+            _ => FIRST_LIMIT,
+        }
+    }
+
+    /// Tries every server once, from the one after the last, each for `limit` at most.
+    async fn turn(
+        &mut self,
+        limit: Duration,
+        deadline: Instant,
+    ) -> Result<Connection, ClientError> {
         let hosts = self.options.servers.hosts.clone();
-        let limit = (self.timeout / hosts.len() as u32).max(Duration::from_millis(500));
         let mut attempts = Vec::new();
         for _ in 0..hosts.len() {
             let host = &hosts[self.next_host % hosts.len()];
             self.next_host += 1;
             let wanted = self.options.timeout;
-            match Connection::open(host, &self.credentials, wanted, limit).await {
+            let left = deadline.saturating_duration_since(Instant::now()).max(LEAST_LIMIT);
+            match Connection::open(host, &self.credentials, wanted, limit.min(left)).await {
                 Ok(connection) => return self.accept(connection),
                 Err(reason) => attempts.push(Attempt { address: host.clone(), reason }),
             }
@@ -182,8 +217,11 @@ impl Session {
 
     async fn reconnect(&mut self) -> Result<Connection, Ended> {
         let deadline = self.heard + self.timeout;
+        let mut limit = self.first_limit();
         loop {
-            match self.connect().await {
+            let turn = self.turn(limit, deadline).await;
+            limit *= 2;
+            match turn {
                 Ok(connection) => return Ok(connection),
                 Err(ClientError::SessionExpired(_)) => return Err(Ended::Expired),
                 Err(_) if self.calls.is_closed() => return Err(Ended::Closed),

@@ -95,7 +95,7 @@ impl<C: Core> Link<C> {
         let Some((host, port)) = options.peers.get(&self.peer) else {
             return Err(DialError::Connect(io::ErrorKind::AddrNotAvailable.into()));
         };
-        let socket = connect(host, *port).await?;
+        let socket = connect(host, *port, options.limits.connect).await?;
         let patience = self.shared.limits(self.lane).patience;
         prepare(&socket, Some(patience), options.keep_alive);
         let mut stream: Box<dyn Stream> = match &options.tls {
@@ -182,16 +182,18 @@ impl<C: Core> Link<C> {
 
 /// Connects to the first address of the name that answers. The name is asked for each time: a
 /// server may have moved.
-async fn connect(host: &str, port: u16) -> Result<TcpStream, DialError> {
+async fn connect(host: &str, port: u16, limit: Duration) -> Result<TcpStream, DialError> {
     let addresses = tokio::net::lookup_host((host, port)).await.map_err(DialError::Resolve)?;
-    let mut failure = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    let none = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    let mut failure = DialError::Connect(none);
     for address in addresses {
-        match TcpStream::connect(address).await {
-            Ok(socket) => return Ok(socket),
-            Err(error) => failure = error,
+        match timeout(limit, TcpStream::connect(address)).await {
+            Ok(Ok(socket)) => return Ok(socket),
+            Ok(Err(error)) => failure = DialError::Connect(error),
+            Err(_) => failure = DialError::Silent,
         }
     }
-    Err(DialError::Connect(failure))
+    Err(failure)
 }
 
 /// Small frames leave at once, and a machine that vanished is found by what it does not

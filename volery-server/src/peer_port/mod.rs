@@ -176,6 +176,9 @@ pub struct LaneLimits {
 pub struct PeerLimits {
     /// By number of the lane.
     pub lanes: [LaneLimits; 3],
+    /// For connecting to one address. The system sends the first packet again after one, three
+    /// and seven seconds: a new attempt finds a network that is mended sooner.
+    pub connect: Duration,
     /// For connecting and the handshake together.
     pub handshake: Duration,
     /// Between two attempts, at first.
@@ -202,6 +205,7 @@ impl Default for PeerLimits {
                 // Whoever writes a snapshot to its disk is slow, not dead.
                 lane(MAX_LOG_RECORD + AROUND, 64 << 20, 64 << 20, 6 * patience),
             ],
+            connect: Duration::from_secs(1),
             handshake: Duration::from_secs(5),
             backoff_min: Duration::from_millis(50),
             backoff_max: Duration::from_secs(2),

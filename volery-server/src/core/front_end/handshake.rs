@@ -34,7 +34,7 @@ impl FrontEnd {
         let Handshake { request, entropy } = handshake;
         self.packet(conn);
         self.totals.connection_requests += 1;
-        let serving = self.serving() && !self.cut_off;
+        let serving = self.takes_clients();
         let timeout_ms = u32::try_from(request.timeout_ms)
             .unwrap_or(0)
             .clamp(self.config.min_timeout_ms, self.config.max_timeout_ms);

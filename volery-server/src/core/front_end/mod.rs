@@ -204,6 +204,12 @@ impl FrontEnd {
         self.incarnation.is_some()
     }
 
+    /// Whether clients are taken: they are served, and somebody counts that they are heard.
+    #[must_use]
+    pub fn takes_clients(&self) -> bool {
+        self.serving() && !self.cut_off
+    }
+
     /// A hello of this server was executed. That of an earlier start, ordered late and with a
     /// clock that was ahead, makes ours a duplicate: it is said again. Returns whether a numbering
     /// begins with it.

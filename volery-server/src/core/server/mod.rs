@@ -377,10 +377,10 @@ impl Server {
         self.rings.iter().any(Ring::is_memory_lost)
     }
 
-    /// Whether clients are served.
+    /// Whether clients are served: not while nobody has a majority, or this server is cut off.
     #[must_use]
     pub fn serving(&self) -> bool {
-        self.front_end.serving()
+        self.front_end.takes_clients()
     }
 
     /// What it is among the others.
