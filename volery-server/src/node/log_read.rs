@@ -81,7 +81,7 @@ impl LogReading {
             // Where it stopped may have been purged since: then once more from the beginning.
             let values = self.read(&job).or_else(|_| self.read(&job)).unwrap_or_else(|error| {
                 let Job { ring, to, .. } = job;
-                tracing::warn!(%ring, %to, error, "cannot read the log for a server that is behind");
+                tracing::warn!(%ring, %to, error, "cannot read the log for a server behind");
                 Vec::new()
             });
             let bytes: usize = values.iter().map(|proposed| proposed.value.len()).sum();
@@ -100,7 +100,7 @@ impl LogReading {
                 return Ok(again);
             }
             _ => {
-                tracing::info!(%to, %ring, %from, "reading the log for a server that is behind");
+                tracing::info!(%to, %ring, %from, "reading the log for a server behind");
                 Stream::new(from, self.clock)
             }
         };
@@ -110,7 +110,7 @@ impl LogReading {
         stream.last.clone_from(&found);
         if stream.progress.due() {
             let values = stream.sent;
-            tracing::info!(%to, %ring, %from, values, "reading the log for a server that is behind");
+            tracing::info!(%to, %ring, %from, values, "reading the log for a server behind");
         }
         self.streams.insert((ring, to), stream);
         Ok(found)

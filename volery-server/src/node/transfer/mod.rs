@@ -6,7 +6,7 @@
 //! machine ─ Fetch(partitions) ──────────────────────────────────► machine
 //! receive ◄──────────── offer: partition, zxid, bytes ─────────── send ◄─ SendSnapshots
 //!    │ ──────────────── want: zxid, offset, bytes ──────────────►  │
-//!    │ ◄─────────────── piece, piece, … ──────────────────────────  │   at most so many bytes a second
+//!    │ ◄─────────────── piece, piece, … ──────────────────────────  │   so many bytes a second
 //!    │ ──────────────── want: the next range ───────────────────►  │
 //!    └─► all there, checked, in its place ─► SnapshotReceived
 //! ```

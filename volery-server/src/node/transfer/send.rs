@@ -1,5 +1,5 @@
 //! The thread that sends snapshots: it offers what the machine says, and reads what others want
-//! from the disk, one range for each of them at a time, in turns. It remembers nothing that matters.
+//! from the disk, in turns, one range for each at a time. It remembers nothing that matters.
 
 use std::collections::BTreeMap;
 use std::fs::File;
