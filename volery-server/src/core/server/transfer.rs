@@ -50,6 +50,9 @@ pub(super) struct Transfer {
     source: Option<Source>,
     /// For whom the log of a ring is being read.
     reading: BTreeSet<(RingId, ServerId)>,
+    /// The log did not have what was asked for: until there are new snapshots it does not count,
+    /// or a server would get an old one again and again, and never what is behind it.
+    pub(super) log_failed: bool,
     /// Who gets which snapshots once the running cycle is through.
     fetchers: BTreeMap<ServerId, BTreeSet<PartitionId>>,
 }
@@ -212,6 +215,7 @@ impl Server {
         values: Vec<Proposed>,
     ) -> Result<(), ServerError> {
         self.transfer.reading.remove(&(ring, to));
+        self.transfer.log_failed |= values.is_empty();
         let at = usize::from(ring.0);
         let mut effects = Vec::new();
         if let Some(ring) = self.rings.get_mut(at) {
