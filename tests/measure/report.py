@@ -153,7 +153,7 @@ class ValueRow:
     section: str
     operation: str
     unit: str
-    volery: float
+    volery: float | None
     zookeeper: float | None
     target_text: str = SHOWN
     verdict: str = SHOWN
