@@ -27,7 +27,7 @@ const SEEDS: u64 = 6000;
 const CLUSTER_SEEDS: u64 = 3000;
 
 /// What only several servers can show; and what they show in ways of their own.
-const OF_CLUSTERS: [Mutation; 12] = [
+const OF_CLUSTERS: [Mutation; 15] = [
     Mutation::StartAsWritten,
     Mutation::PayloadOfAnyBallot,
     Mutation::TrimPointIgnored,
@@ -40,13 +40,18 @@ const OF_CLUSTERS: [Mutation; 12] = [
     Mutation::AnyClock,
     Mutation::UncountedTouches,
     Mutation::StaleSessions,
+    Mutation::WaitsForTheDead,
+    Mutation::ToldNotHeld,
+    Mutation::AsksTheDead,
 ];
-const OF_BOTH: [Mutation; 5] = [
+const OF_BOTH: [Mutation; 7] = [
     Mutation::VoteBeforeSync,
     Mutation::NoDuplicateTable,
     Mutation::SyncOfOneRing,
     Mutation::FrontierIgnored,
     Mutation::ReopenKeepsFrontier,
+    Mutation::BarriersForgotten,
+    Mutation::BarriersReused,
 ];
 
 /// A fault that no history may show.
@@ -88,6 +93,7 @@ fn bend(mutation: Mutation) -> &'static dyn Fn(&mut Profile) {
         Mutation::SetWatchesAnywhere | Mutation::ReopenKeepsFrontier => &watching,
         Mutation::OutstandingForgotten | Mutation::NoReleaseRule => &watching,
         Mutation::ClosingIgnoresEpoch => &dying,
+        Mutation::BarriersForgotten | Mutation::BarriersReused => &linear,
         _ => &|_| {},
     }
 }
@@ -144,6 +150,12 @@ fn cut(profile: &mut Profile) {
     profile.think_us = 60_000;
 }
 
+/// Reads are linearizable, and rings run apart.
+fn linear(profile: &mut Profile) {
+    apart(profile);
+    profile.server.front_end.linearizable_reads = true;
+}
+
 /// The same for a world of several servers.
 fn bend_cluster(mutation: Mutation) -> &'static dyn Fn(&mut Profile) {
     match mutation {
@@ -152,6 +164,10 @@ fn bend_cluster(mutation: Mutation) -> &'static dyn Fn(&mut Profile) {
         Mutation::ReservesFromSlots => &reserving,
         Mutation::UncountedTouches | Mutation::StaleSessions => &cut,
         Mutation::TrimPointIgnored | Mutation::LostVotes => &forgetting,
+        Mutation::BarriersForgotten | Mutation::BarriersReused => &linear,
+        Mutation::WaitsForTheDead | Mutation::ToldNotHeld | Mutation::AsksTheDead => {
+            &Profile::kill_a_partition
+        }
         _ => &churning,
     }
 }
@@ -191,7 +207,8 @@ fn is_wanted(mutation: Mutation) -> bool {
 #[test]
 fn bent_clusters_are_sound() {
     type Bend = fn(&mut Profile);
-    let bends: [Bend; 6] = [churning, forgetting, early, reserving, lying, cut];
+    let bends: [Bend; 8] =
+        [churning, forgetting, early, reserving, lying, cut, linear, Profile::kill_a_partition];
     for (at, bend) in bends.into_iter().enumerate() {
         for seed in 0..10 {
             let report = runner::run_with(Kind::Cluster, seed, false, &bend);

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use volery_proto::command::CommandFlags;
-use volery_proto::ids::{PartitionId, ServerId};
+use volery_proto::ids::{PartitionId, RingId, ServerId};
 use volery_server::core::front_end::FrontEndConfig;
 use volery_server::core::merge::skip::SkipPolicy;
 use volery_server::core::oracle::PartitionMap;
@@ -13,7 +13,7 @@ use volery_server::core::server::{ClusterConfig, ReaperConfig, ServerConfig};
 use crate::prng::Prng;
 
 /// A fault happens about so often, in microseconds; 0: never.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Faults {
     pub(crate) crash_us: u64,
     pub(crate) connection_us: u64,
@@ -65,6 +65,11 @@ pub(crate) struct Profile {
     /// Session time-outs that clients ask for, least and most.
     pub(crate) timeouts_ms: (u64, u64),
     pub(crate) net: Net,
+    /// A ring whose servers cannot talk about it, from when on and until when: its partition is
+    /// dead and the others are not.
+    pub(crate) mute: Option<(RingId, u64, u64)>,
+    /// Requests keep to znodes that are there, and to few kinds.
+    pub(crate) steady: bool,
     /// What all servers have in common.
     pub(crate) server: ServerConfig,
 }
@@ -91,6 +96,8 @@ fn front_end(prng: &mut Prng) -> FrontEndConfig {
         digest_enabled: true,
         super_digest: None,
         flags: CommandFlags { extended_types: true, skip_acl: false },
+        linearizable_reads: false,
+        stale_us: 1 << 40,
         max_unsent: *prng.pick(&[300, 1 << 20]),
         max_events: 1000,
     }
@@ -133,6 +140,8 @@ impl Profile {
             skew_us: 1_000_000,
             timeouts_ms: (50, 800),
             net: Net::default(),
+            mute: None,
+            steady: false,
             server: ServerConfig {
                 server: ServerId(1),
                 map: map.clone(),
@@ -200,6 +209,26 @@ impl Profile {
             ..ClusterConfig::of((1..=servers).map(ServerId).collect())
         };
         profile
+    }
+
+    /// One partition of several is dead for seconds, and nothing else fails but connections.
+    pub(crate) fn kill_a_partition(&mut self) {
+        let map = Arc::new(PartitionMap::new(1, 3, &["/*".to_owned()], &[]));
+        (self.partitions, self.map, self.server.map) = (3, map.clone(), map);
+        self.faults = Faults { connection_us: 300_000, ..Faults::default() };
+        self.net.loss_permille = 0;
+        self.net.delay_us = self.net.delay_us.min(1_000);
+        self.sync_us = self.sync_us.min(1_000);
+        (self.skew_us, self.clock_back) = (10, false);
+        (self.requests, self.think_us, self.watches, self.steady) = (200, 60_000, 500, true);
+        self.server.front_end.stale_us = 300_000;
+        let ring = RingId(1 + (self.server.hash_seed % 3) as u16);
+        self.mute = Some((ring, 1_000_000, 5_000_000));
+    }
+
+    /// Some worlds have `reads=linearizable`: by a number that each draws anyway.
+    pub(crate) fn choose_reads(&mut self) {
+        self.server.front_end.linearizable_reads = self.server.hash_seed.is_multiple_of(4);
     }
 
     /// Whether there is one server.

@@ -40,6 +40,7 @@ pub(crate) fn run_with(
             Kind::Alone => Profile::of(&mut prng),
             Kind::Cluster => Profile::of_cluster(&mut prng),
         };
+        profile.choose_reads();
         adjust(&mut profile);
         let mut world = World::new(prng, profile, trace);
         let ended = world.run().map_err(|what| Broken { property: "running", what });

@@ -1,5 +1,6 @@
 //! The tests: fixed seeds, fresh seeds, one seed to replay, and the simulator's own determinism.
 
+use crate::profile::Profile;
 use crate::property::Broken;
 use crate::runner::{Kind, Report, run_with};
 
@@ -115,6 +116,15 @@ fn passes(kind: Kind, seed: u64) {
 #[test]
 fn no_event_overtakes_the_parts_of_a_read() {
     passes(Kind::Alone, 7013241732043755);
+}
+
+/// ATTACKS row 24: a partition is dead for seconds, and sessions that watch it go on elsewhere.
+#[test]
+fn no_session_hangs_on_a_dead_partition() {
+    for seed in 0..runs(40).min(1000) {
+        let report = run_with(Kind::Cluster, seed, false, &Profile::kill_a_partition);
+        assert!(report.broken.is_none(), "seed {seed}: {:?}", report.broken);
+    }
 }
 
 /// The same seed twice is the same history, to the last byte.

@@ -49,6 +49,7 @@ impl Config {
         }
         line("ring.window", &self.ring_window);
         line("durability", &self.durability.text());
+        line("reads", if self.linearizable_reads { &"linearizable" } else { &"local" });
         text
     }
 

@@ -60,6 +60,8 @@ pub struct Config {
     pub extended_types_enabled: bool,
     /// Whether acknowledged means on disk.
     pub durability: Durability,
+    /// `reads=linearizable`: every read waits for a barrier.
+    pub linearizable_reads: bool,
     /// Log, snapshots, disk.
     pub storage: StorageConfig,
     /// The reaper of containers and TTL znodes.

@@ -84,6 +84,10 @@ mod planted {
         AbsenceUnobserved,
         /// 14: sync goes through the ring of its path.
         SyncOfOneRing,
+        /// `reads=linearizable` is not heeded.
+        BarriersForgotten,
+        /// A connection's reads share its first barrier for ever.
+        BarriersReused,
         /// 15: messages are handed out at once.
         NoReleaseRule,
         /// 15: the release rule forgets outstanding requests.
@@ -114,6 +118,12 @@ mod planted {
         ReservesFromSlots,
         /// 21: a coordinator believes its own clock, whatever the others' show.
         AnyClock,
+        /// 24: messages wait for a partition however long it stays behind.
+        WaitsForTheDead,
+        /// 24: messages that pass a partition say that all of its events were told.
+        ToldNotHeld,
+        /// 6.5: commands over several partitions are asked for though one of them is stale.
+        AsksTheDead,
         /// 25: a server keeps its clients though nobody counts that it hears them.
         UncountedTouches,
         /// 25: a new coordinator believes what it counted before it led.

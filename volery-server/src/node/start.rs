@@ -190,6 +190,9 @@ fn server_config(config: &Config, map: &Arc<PartitionMap>, hash_seed: u64) -> Se
                 extended_types: config.extended_types_enabled,
                 skip_acl: config.auth.skip_acl,
             },
+            linearizable_reads: config.linearizable_reads,
+            // Within the time in which the least patient client wants to hear something.
+            stale_us: u64::from(millis(config.min_session_timeout_ms)) * 1000 / 3,
             max_unsent: MAX_UNSENT,
             max_events: MAX_EVENTS,
         },

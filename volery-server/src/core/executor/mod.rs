@@ -253,6 +253,12 @@ impl Partition {
         if self.aside.is_full() { None } else { self.merge.wanted() }
     }
 
+    /// Whether there is something to deliver that cannot be delivered yet.
+    #[must_use]
+    pub fn is_held_up(&self) -> bool {
+        self.aside.is_full() || self.merge.wanted().is_some()
+    }
+
     /// Takes a decided value of ring 0 or of its own ring.
     ///
     /// # Errors

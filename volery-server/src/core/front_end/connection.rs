@@ -166,6 +166,7 @@ pub(super) struct Connection {
     pub(super) ring: RingId,
     /// Whether a read waits.
     pub(super) reading: bool,
+    pub(super) barrier: super::barrier::Barrier,
     pub(super) events: BTreeMap<EventKey, EventType>,
     /// Partitions where it (may) hold watches.
     pub(super) watched: Vec<PartitionId>,
@@ -201,6 +202,7 @@ impl Connection {
             ordered: 0,
             ring: RingId::GLOBAL,
             reading: false,
+            barrier: super::barrier::Barrier::default(),
             events: BTreeMap::new(),
             watched: Vec::new(),
             out: BytesMut::new(),

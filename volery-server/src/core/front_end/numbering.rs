@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use crate::core::types::ConnId;
 
 /// Whose result a numbered command's is.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Waiter {
     /// Nobody's: the hello, an expiry, the reaper.
     Nobody,
@@ -15,6 +15,8 @@ pub(super) enum Waiter {
     Handshake(ConnId),
     /// This request of this connection.
     Request(ConnId, u64),
+    /// The reads of these connections that wait for a barrier.
+    Barrier(Vec<ConnId>),
 }
 
 /// The numbering of commands in one ring.

@@ -130,8 +130,11 @@ impl FrontEnd {
             if let Turn::Wait = connection.turn(work, replicas) {
                 return;
             }
-            connection.begun += 1;
             let number = connection.first + at as u64;
+            if self.config.linearizable_reads && connection.lacks_barrier(number, work) {
+                return self.ask_barrier(conn, number);
+            }
+            connection.begun += 1;
             // The state was matched just above.
             let state = std::mem::replace(&mut connection.queue[at].state, State::Ordered);
             if let State::Queued(work) = state {
@@ -181,6 +184,10 @@ impl FrontEnd {
         }
         let Some(connection) = self.connections.get_mut(&conn) else { return };
         let destination = replicas.map().destination(&operation);
+        if self.stale.refuses(&destination) {
+            let err = ErrorCode::OperationTimeout.code();
+            return self.answer(conn, number, Reply { err, ..Reply::default() });
+        }
         let ring = destination.ring();
         match &destination {
             Destination::One(_) => self.totals.single_partition += 1,
@@ -225,6 +232,7 @@ impl FrontEnd {
                 };
                 self.session_result(conn, zxid, &opened);
             }
+            Some(Waiter::Barrier(conns)) => self.barrier_passed(conns, zxid),
             Some(Waiter::Request(conn, number)) => {
                 self.request_result(conn, number, zxid, outcome);
             }

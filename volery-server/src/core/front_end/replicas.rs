@@ -52,6 +52,12 @@ impl<'a> Replicas<'a> {
         self.partitions[usize::from(id.0) - 1].delivered()
     }
 
+    /// Whether it holds commands that it cannot go on with.
+    #[must_use]
+    pub fn is_held_up(&self, id: PartitionId) -> bool {
+        self.partitions[usize::from(id.0) - 1].is_held_up()
+    }
+
     /// How far every partition is executed here.
     #[must_use]
     pub fn least_position(&self) -> Zxid {

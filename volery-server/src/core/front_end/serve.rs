@@ -14,6 +14,7 @@ use volery_proto::zk::{
 };
 
 use super::connection::{Connection, Reply, State};
+use super::stale::Stale;
 use super::{FrontEnd, Replicas};
 use crate::core::auth;
 use crate::core::executor::{Again, Client, Scope, WatchList};
@@ -140,10 +141,9 @@ impl Parts {
     /// of a change that an earlier part has not seen, or a later part show more than the told
     /// events. `None`: it may run.
     fn behind(&mut self, frontier: Zxid, replicas: &mut Replicas<'_>) -> Option<PartitionId> {
-        let again = matches!(self.steps.first(), Some((_, Step::Again(..))));
         let apart = mutated!(PartsApart)
             || mutated!(FrontierIgnored)
-            || (again && mutated!(SetWatchesAnywhere));
+            || (self.watches_again() && mutated!(SetWatchesAnywhere));
         if self.next > 0 || self.rounds == 0 || apart || self.steps.len() < 2 {
             return None;
         }
@@ -168,6 +168,10 @@ impl Parts {
         behind
     }
 
+    fn watches_again(&self) -> bool {
+        matches!(self.steps.first(), Some((_, Step::Again(..))))
+    }
+
     fn partitions(&self) -> Destination {
         let mut partitions: Vec<PartitionId> = self.steps.iter().map(|(p, _)| *p).collect();
         partitions.sort_unstable();
@@ -185,15 +189,26 @@ impl Parts {
         connection: &mut Connection,
         skip_acl: bool,
         replicas: &mut Replicas<'_>,
+        stale: &Stale,
     ) -> Result<i32, PartitionId> {
-        if let Some(behind) = self.behind(connection.frontier, replicas) {
+        if let Some(behind) = self.behind(connection.frontier, replicas)
+            && !(self.watches_again() && stale.stays_behind(behind))
+        {
             return Err(behind);
         }
         while let Some((partition, step)) = self.steps.get(self.next).copied() {
             let anywhere = mutated!(FrontierIgnored)
                 || (mutated!(SetWatchesAnywhere) && matches!(step, Step::Again(..)));
+            let frontier = match &self.request {
+                // A client that comes back must not hang where its watches are: it finds all of
+                // their events from what it was told on, and that was held (ATTACKS row 24).
+                Request::SetWatches2(lists) if stale.stays_behind(partition) => {
+                    connection.frontier.min(Zxid(lists.relative_zxid.max(0) as u64))
+                }
+                _ => connection.frontier,
+            };
             let replica = replicas.partition(partition);
-            if !replica.shows(self.scope(step), connection.frontier) && !anywhere {
+            if !replica.shows(self.scope(step), frontier) && !anywhere {
                 return Err(partition);
             }
             self.next += 1;
@@ -403,7 +418,7 @@ impl FrontEnd {
     fn run(&mut self, conn: ConnId, number: u64, mut parts: Parts, replicas: &mut Replicas<'_>) {
         let skip_acl = self.config.flags.skip_acl;
         let Some(connection) = self.connections.get_mut(&conn) else { return };
-        match parts.run(connection, skip_acl, replicas) {
+        match parts.run(connection, skip_acl, replicas, &self.stale) {
             Ok(err) => {
                 connection.reading = false;
                 let zxid = connection.frontier;
@@ -415,6 +430,7 @@ impl FrontEnd {
             }
             Err(partition) => {
                 replicas.wait_for(partition, connection.frontier.max(parts.target));
+                self.stale.wanted(partition);
                 connection.reading = true;
                 let destination = parts.partitions();
                 if let Some(item) = connection.item_mut(number) {
