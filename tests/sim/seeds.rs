@@ -127,6 +127,12 @@ fn no_session_hangs_on_a_dead_partition() {
     }
 }
 
+/// The checker of expiry took the end of the faults for a restart of a server that lived on.
+#[test]
+fn the_end_of_the_faults_gives_no_session_new_time() {
+    passes(Kind::Alone, 7013294396058767);
+}
+
 /// The same seed twice is the same history, to the last byte.
 #[test]
 fn the_simulator_is_deterministic() {

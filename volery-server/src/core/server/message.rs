@@ -75,6 +75,8 @@ pub enum PeerMessage {
         /// The highest slot that it knows of.
         position: Slot,
     },
+    /// Heartbeats of coordinators, or the answers to them, of many rings at once.
+    Beats(Vec<(RingId, RingMessage)>),
     /// From where the sender would start again, by its durable snapshots.
     Floor {
         /// Of each ring.
@@ -82,8 +84,8 @@ pub enum PeerMessage {
         /// Every partition's snapshot shows at least this.
         least: Zxid,
     },
-    /// The sender is too far behind: it needs the snapshots of the receiver.
-    Fetch,
+    /// The sender is too far behind: it needs the receiver's snapshots of these partitions.
+    Fetch(Vec<PartitionId>),
 }
 
 /// What another server sent makes no sense.
@@ -163,11 +165,16 @@ impl PeerMessage {
             PeerMessage::Heartbeat { clock_us, position } => {
                 Body::Heartbeat(wire::Heartbeat { clock_us: *clock_us, position: position.0 })
             }
+            PeerMessage::Beats(beats) => Body::Beats(wire::Beats {
+                rings: beats.iter().map(|(ring, beat)| beat.to_wire(*ring)).collect(),
+            }),
             PeerMessage::Floor { cursors, least } => Body::Floor(wire::Floor {
                 cursors: cursors.iter().map(cursor_to_wire).collect(),
                 least: least.0,
             }),
-            PeerMessage::Fetch => Body::Fetch(wire::Fetch {}),
+            PeerMessage::Fetch(partitions) => Body::Fetch(wire::Fetch {
+                partitions: partitions.iter().map(|p| u32::from(p.0)).collect(),
+            }),
         };
         peer::encode(&wire::PeerMessage { body: Some(body) })
     }
@@ -215,11 +222,22 @@ impl PeerMessage {
             Body::Heartbeat(m) => {
                 PeerMessage::Heartbeat { clock_us: m.clock_us, position: slot(m.position)? }
             }
+            Body::Beats(m) => {
+                let beats = m.rings.into_iter().map(|message| {
+                    let ring = ring_id(message.ring)?;
+                    let beat = RingMessage::from_wire(message).filter(RingMessage::is_beat);
+                    Ok((ring, beat.ok_or(PeerMessageError::Field("beat"))?))
+                });
+                PeerMessage::Beats(beats.collect::<Result<_, PeerMessageError>>()?)
+            }
             Body::Floor(m) => PeerMessage::Floor {
                 cursors: m.cursors.into_iter().map(cursor).collect::<Result<_, _>>()?,
                 least: Zxid(m.least),
             },
-            Body::Fetch(_) => PeerMessage::Fetch,
+            Body::Fetch(m) => {
+                let partitions = m.partitions.into_iter().map(partition_id);
+                PeerMessage::Fetch(partitions.collect::<Result<_, _>>()?)
+            }
         })
     }
 }

@@ -134,7 +134,16 @@ fn message() -> impl Strategy<Value = PeerMessage> {
             .prop_map(|(clock_us, position)| PeerMessage::Heartbeat { clock_us, position }),
         (vec(cursor, 0..4), any::<u64>())
             .prop_map(|(cursors, least)| PeerMessage::Floor { cursors, least: Zxid(least) }),
-        Just(PeerMessage::Fetch),
+        vec(partition(), 0..4).prop_map(PeerMessage::Fetch),
+        vec((ring(), any::<u64>(), any::<bool>()), 0..4).prop_map(|beats| {
+            let beat = |(ring, decided, asks)| {
+                let (ballot, decided) = (Ballot::default(), Instance(decided));
+                let answer = RingMessage::Alive { ballot, decided };
+                let beat = RingMessage::Heartbeat { ballot, decided };
+                (ring, if asks { beat } else { answer })
+            };
+            PeerMessage::Beats(beats.into_iter().map(beat).collect())
+        }),
     ]
 }
 

@@ -21,6 +21,8 @@ mod snapshots;
 mod tests;
 mod touches;
 mod transfer;
+#[cfg(test)]
+mod transfer_tests;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -180,7 +182,10 @@ impl Server {
             Input::Peer { from, message } => self.peer(from, message, now)?,
             Input::PeerUp { peer } => self.peer_up(peer, now),
             Input::PeerDown { peer } => self.peer_down(peer, now)?,
-            Input::SnapshotsReceived => self.effects.push(Effect::Restart),
+            Input::LogRead { ring, to, values } => self.log_read(ring, to, values)?,
+            Input::SnapshotsArriving { from } => self.snapshots_arriving(from, now),
+            Input::SnapshotReceived { partition } => self.snapshot_received(partition),
+            Input::SnapshotsRefused { from } => self.snapshots_refused(from, now),
         }
         Ok(())
     }
@@ -212,7 +217,7 @@ impl Server {
     fn release(&mut self, at: usize, number: u64) {
         while self.held[at].front().is_some_and(|(waits, ..)| *waits <= number) {
             let Some((_, to, message)) = self.held[at].pop_front() else { return };
-            self.send(to, PeerMessage::Ring(RingId(at as u16), message));
+            self.send_ring(RingId(at as u16), to, message);
         }
     }
 
@@ -234,12 +239,7 @@ impl Server {
                 }
                 ring::Effect::Decided { instance, value, .. } => {
                     self.totals.decided(&value);
-                    let learners = if at == 0 {
-                        &mut self.partitions[..]
-                    } else {
-                        std::slice::from_mut(&mut self.partitions[at - 1])
-                    };
-                    for partition in learners {
+                    for partition in self.learners(at) {
                         partition.decided(ring, instance, &value)?;
                     }
                 }
@@ -249,7 +249,7 @@ impl Server {
                     Some(number) if !mutated!(VoteBeforeSync) => {
                         self.held[at].push_back((number, to, message));
                     }
-                    _ => self.send(to, PeerMessage::Ring(ring, message)),
+                    _ => self.send_ring(ring, to, message),
                 },
                 ring::Effect::BecameCoordinator { .. } => {
                     self.intake[at].clear();
@@ -264,10 +264,22 @@ impl Server {
                         self.front_end.lead_sessions(false);
                     }
                 }
-                ring::Effect::NeedsSnapshot { from, .. } => self.needs_snapshots(from),
+                ring::Effect::ReadLog { to, instance } => self.read_log(ring, to, instance),
+                ring::Effect::NeedsSnapshot { from, .. } => {
+                    let learners = self.learners(at).map(|partition| partition.id()).collect();
+                    self.needs_snapshots(from, learners);
+                }
             }
         }
         Ok(())
+    }
+
+    /// The replicas that a ring's values go to.
+    fn learners(&mut self, at: usize) -> impl Iterator<Item = &mut Partition> {
+        match at {
+            0 => self.partitions.iter_mut(),
+            own => std::slice::from_mut(&mut self.partitions[own - 1]).iter_mut(),
+        }
     }
 
     /// Executes everything that is decided, exchanging contributions between the replicas.
@@ -342,6 +354,7 @@ impl Server {
         let effects = self.front_end.settle(&mut replicas, now);
         self.effects.extend(effects.into_iter().map(Effect::Client));
         self.propose(now)?;
+        self.send_beats();
         Ok(std::mem::take(&mut self.effects))
     }
 

@@ -2,7 +2,9 @@
 //! come. One failure detector for all rings; and what they say goes to where it belongs.
 //! It orders nothing. Part of the server machine. DESIGN sections 3 and 4, ATTACKS rows 20, 21.
 
-use volery_proto::ids::{ServerId, Slot, Zxid};
+use std::collections::BTreeMap;
+
+use volery_proto::ids::{RingId, ServerId, Slot, Zxid};
 
 use super::message::PeerMessage;
 use super::recover::alone;
@@ -31,12 +33,21 @@ pub(super) struct Peer {
     pub(super) floor: Option<(Vec<Cursor>, Zxid)>,
 }
 
+impl Peer {
+    /// Whether it is heard.
+    pub(super) fn is_heard(&self) -> bool {
+        !self.suspected
+    }
+}
+
 /// All others.
 #[derive(Debug)]
 pub(super) struct Peers {
     pub(super) others: Vec<Peer>,
     beat_us: u64,
     beats: u64,
+    /// What rings have to say to each of them at the end of this turn.
+    ring_beats: BTreeMap<ServerId, Vec<(RingId, ring::RingMessage)>>,
 }
 
 impl Peers {
@@ -56,7 +67,8 @@ impl Peers {
                 position: Slot(0),
                 floor: None,
             });
-        Peers { others: others.collect(), beat_us: now.monotonic_us, beats: 0 }
+        let (others, ring_beats) = (others.collect(), BTreeMap::new());
+        Peers { others, beat_us: now.monotonic_us, beats: 0, ring_beats }
     }
 
     /// Whether this server is its whole service.
@@ -105,6 +117,22 @@ impl Server {
         Slot(clock.max(self.known_slot()).0.saturating_add(self.config.cluster.demand_lead_us))
     }
 
+    /// A ring says something. What only says that it lives goes out together with the others'.
+    pub(super) fn send_ring(&mut self, ring: RingId, to: ServerId, message: ring::RingMessage) {
+        if message.is_beat() {
+            self.peers.ring_beats.entry(to).or_default().push((ring, message));
+        } else {
+            self.send(to, PeerMessage::Ring(ring, message));
+        }
+    }
+
+    /// The beats of all rings leave, one message for each server.
+    pub(super) fn send_beats(&mut self) {
+        for (to, beats) in std::mem::take(&mut self.peers.ring_beats) {
+            self.send(to, PeerMessage::Beats(beats));
+        }
+    }
+
     pub(super) fn send(&mut self, to: ServerId, message: PeerMessage) {
         self.effects.push(Effect::Send { to, message });
     }
@@ -121,13 +149,11 @@ impl Server {
         }
         self.heard(from, now)?;
         match message {
-            PeerMessage::Ring(ring, message) => {
-                let at = usize::from(ring.0);
-                let ring_now = self.ring_now(now);
-                let Some(ring) = self.rings.get_mut(at) else { return Ok(()) };
-                let mut effects = Vec::new();
-                ring.handle_message(from, message, ring_now, &mut effects);
-                return self.ring_effects(at, effects);
+            PeerMessage::Ring(ring, message) => self.ring_message(from, ring, message, now)?,
+            PeerMessage::Beats(beats) => {
+                for (ring, message) in beats {
+                    self.ring_message(from, ring, message, now)?;
+                }
             }
             PeerMessage::Commands { ring, again, commands } => {
                 self.take_commands(from, ring, again, commands, now);
@@ -162,9 +188,24 @@ impl Server {
                     peer.floor = Some((cursors, least));
                 }
             }
-            PeerMessage::Fetch => self.fetched(from),
+            PeerMessage::Fetch(partitions) => self.fetched(from, &partitions),
         }
         Ok(())
+    }
+
+    fn ring_message(
+        &mut self,
+        from: ServerId,
+        ring: RingId,
+        message: ring::RingMessage,
+        now: Now,
+    ) -> Result<(), ServerError> {
+        let at = usize::from(ring.0);
+        let ring_now = self.ring_now(now);
+        let Some(ring) = self.rings.get_mut(at) else { return Ok(()) };
+        let mut effects = Vec::new();
+        ring.handle_message(from, message, ring_now, &mut effects);
+        self.ring_effects(at, effects)
     }
 
     /// A server is heard.
@@ -216,7 +257,8 @@ impl Server {
     /// Time passes between the servers, and in the rings.
     pub(super) fn pass_time(&mut self, now: Now) -> Result<(), ServerError> {
         if now.monotonic_us >= self.peers.beat_us {
-            self.peers.beat_us = now.monotonic_us + self.config.cluster.heartbeat_us;
+            self.peers.beat_us =
+                ring::next_beat(now.monotonic_us, self.config.cluster.heartbeat_us);
             self.peers.beats += 1;
             for at in 0..self.peers.others.len() {
                 self.heartbeat(self.peers.others[at].id, now);

@@ -245,7 +245,7 @@ impl Server {
         (0..candidates).rev().find(|at| by_majority(&self.floors[*at]))
     }
 
-    /// Whether everything behind the newest snapshots is still in memory.
+    /// Whether there are snapshots behind which everything is still to be had here.
     pub(super) fn holds_newest(&self) -> bool {
         let holds = |floor: &Floor| {
             let mut rings = self.rings.iter().zip(&floor.cursors);
