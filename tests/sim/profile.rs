@@ -65,8 +65,8 @@ pub(crate) struct Profile {
     /// Session time-outs that clients ask for, least and most.
     pub(crate) timeouts_ms: (u64, u64),
     pub(crate) net: Net,
-    /// A ring whose servers cannot talk about it, from when on and until when: its partition is
-    /// dead and the others are not.
+    /// A ring of which nothing but signs of life gets from server to server, from when on and
+    /// until when: its partition is dead and the others are not.
     pub(crate) mute: Option<(RingId, u64, u64)>,
     /// Requests keep to znodes that are there, and to few kinds.
     pub(crate) steady: bool,

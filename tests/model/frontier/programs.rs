@@ -99,10 +99,19 @@ fn outliving(dead: Option<usize>) -> Frontier {
     Frontier { dead, waits: 1, clocks: APART, ..world }
 }
 
-/// A barrier on a path of one partition, a read in the other.
+/// A session comes to a server where the partition of its watch is dead.
+fn arriving() -> Frontier {
+    let steps = vec![then(Do::Watch("/p")), then(Do::Move), then(Do::Read("/q"))];
+    let world = world(vec![(1, steps), (1, vec![then(Do::Write("/q"))])]);
+    Frontier { dead: Some(1), waits: 1, clocks: APART, ..world }
+}
+
+/// A barrier on a path of one partition, a read in the other. The session that writes has moved
+/// before, so the rings have passed a slot between the two clocks.
 fn syncing() -> Frontier {
     let steps = vec![then(Do::Sync("/q")), then(Do::Read("/p"))];
-    world(vec![(0, steps), (1, vec![then(Do::Write("/p"))])])
+    let others = vec![then(Do::Move), then(Do::Write("/p"))];
+    Frontier { clocks: APART, ..world(vec![(0, steps), (0, others)]) }
 }
 
 /// Reads alone, of a server that is behind, while somebody writes.
@@ -181,6 +190,11 @@ fn outliving_the_dead_holds() {
 }
 
 #[test]
+fn arriving_holds() {
+    holds("arriving", arriving());
+}
+
+#[test]
 fn every_rule_of_the_frontier_is_needed() {
     let cases = [
         (Mutation::EpochIgnored, moving()),
@@ -199,6 +213,7 @@ fn every_rule_of_the_frontier_is_needed() {
         (Mutation::BarriersForgotten, looking()),
         (Mutation::BarriersReused, looking()),
         (Mutation::WaitsForTheDead, outliving(Some(1))),
+        (Mutation::WaitsForTheDead, arriving()),
         (Mutation::ToldNotHeld, outliving(None)),
     ];
     for (rule, program) in cases {

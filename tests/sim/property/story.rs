@@ -28,6 +28,8 @@ pub(crate) struct Op {
     pub(crate) session: i64,
     pub(crate) request: Request,
     pub(crate) answer: Option<Answer>,
+    /// Headers may say less than what they answer (`Story::told_is_held`).
+    pub(crate) told_is_held: bool,
 }
 
 impl Op {
@@ -50,11 +52,12 @@ impl Op {
     }
 
     /// The zxid that its reply shows. While the told position is held its header shows less: what
-    /// has changed data shows its zxid in the body.
+    /// has changed data shows its zxid in the body, and a barrier's is not known.
     pub(crate) fn zxid(&self) -> Option<Zxid> {
         let answer = self.answer.as_ref()?;
         let mut r = Reader::new(answer.body.clone());
         let stat = match &self.request {
+            Request::Sync(_) if self.told_is_held => return None,
             Request::SetData(_) if answer.header.err == 0 => Stat::read(&mut r).ok(),
             Request::Multi(_) => {
                 let results = MultiResult::read_all(&mut r).unwrap_or_default();
@@ -117,7 +120,8 @@ impl<'a> Story<'a> {
                     self.op_at.insert(at, self.ops.len());
                     waiting.entry(conn).or_default().push_back(self.ops.len());
                     let (request, answer) = (request.clone(), None);
-                    self.ops.push(Op { session, request, answer });
+                    let told_is_held = self.told_is_held;
+                    self.ops.push(Op { session, request, answer, told_is_held });
                 }
                 What::Reply { header, body, upper } => {
                     let op = waiting.get_mut(&conn).and_then(VecDeque::pop_front);

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use volery_proto::ids::PartitionId;
+use volery_proto::ids::{PartitionId, Slot, Zxid};
 use volery_proto::zk::{MultiOp, Request};
 
 use super::story::{Op, Story};
@@ -78,7 +78,14 @@ fn needs(world: &World, op: &Op, sent_us: u64, dead: PartitionId) -> bool {
                 // One that was asked for before holds the znodes.
                 || !owners.contains(&dead)
         }
-        Request::Ping | Request::SetWatches2(_) => false,
+        // What was told last may be what this server's replica has not learned before the end.
+        Request::SetWatches2(lists) => {
+            let (_, from_us, _) = world.profile.mute.unwrap_or_default();
+            let before_us = from_us.saturating_sub(PATIENCE_US / 2);
+            let end = Slot::from_unix_us(world.machines[0].now(before_us).unix_us);
+            Zxid(lists.relative_zxid.max(0) as u64).slot() >= end
+        }
+        Request::Ping => false,
         _ => true,
     }
 }
