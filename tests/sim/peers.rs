@@ -3,7 +3,7 @@
 //! It looks into no message. Part of the world.
 
 use volery_proto::command::{Command, CommandFlags, Operation, Origin};
-use volery_proto::ids::{RingId, ServerId, SessionId, Slot, Zxid};
+use volery_proto::ids::{PartitionId, RingId, ServerId, SessionId, Slot, Zxid};
 use volery_server::core::server::{Input, PeerMessage};
 
 use crate::world::{Event, World};
@@ -86,10 +86,16 @@ impl World {
     }
 
     /// A server sends another its snapshots, from its disk.
-    pub(crate) fn transmit_snapshots(&mut self, from: usize, to: ServerId) {
+    pub(crate) fn transmit_snapshots(
+        &mut self,
+        from: usize,
+        to: ServerId,
+        partitions: &[PartitionId],
+    ) {
         let Some(to) = self.machine_of(to) else { return };
         if !self.cuts.contains(&(from, to)) {
-            let snapshots = self.machines[from].disk.snapshots(|_| 0);
+            let mut snapshots = self.machines[from].disk.snapshots(|_| 0);
+            snapshots.retain(|partition, _| partitions.contains(partition));
             let delay = self.prng.delay(100, 50_000);
             self.at(delay, Event::Snapshots(to, self.machines[to].life, snapshots));
         }

@@ -121,7 +121,9 @@ impl World {
                 }
                 Effect::Expiring { session } => self.record(0, What::Expiring(session)),
                 Effect::Send { to, message } => self.transmit_peer(at, to, message)?,
-                Effect::SendSnapshots { to } => self.transmit_snapshots(at, to),
+                Effect::SendSnapshots { to, partitions } => {
+                    self.transmit_snapshots(at, to, &partitions);
+                }
                 Effect::Restart => {
                     self.crash(at)?;
                     return Ok(());

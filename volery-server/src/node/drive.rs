@@ -320,10 +320,9 @@ impl Drive {
                         peers.port.send(to, lane, peers::MESSAGE, message.encode());
                     }
                 }
-                Effect::SendSnapshots { to } => {
+                Effect::SendSnapshots { to, partitions } => {
                     if let Some(peers) = &mut self.peers {
                         peers.transfers += 1;
-                        let partitions = self.server.partitions().len() as u16;
                         let (dir, port) = (peers.snapshots.clone(), peers.port.clone());
                         transfer::send(dir, partitions, peers.transfers, to, port);
                     }

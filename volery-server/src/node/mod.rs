@@ -27,6 +27,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::client_port::{Limits, Listener, ListenerOptions, PortCounts};
 use crate::config::Config;
+use crate::core::executor::Partition;
 use crate::peer_port::PeerPort;
 use crate::telemetry::{Endpoint, Metrics};
 use clock::Clock;
@@ -87,7 +88,8 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     })?;
     let port = ports.peers.as_ref().map(PeerPort::handle);
     let (drive, dir) = start::start(&config, &shared, port)?;
-    let receiving = Receiving::new(dir.snapshot_dir(), config.map.partitions, shared.queue.clone());
+    let held = drive.server.partitions().iter().map(Partition::id).collect();
+    let receiving = Receiving::new(dir.snapshot_dir(), held, shared.queue.clone());
     let (ended, end) = oneshot::channel();
     let driver = std::thread::Builder::new()
         .name("drive".to_owned())

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use prost::Message;
-use volery_proto::ids::ServerId;
+use volery_proto::ids::{PartitionId, ServerId};
 use volery_proto::wire::SnapshotPart;
 
 use super::drive::Event;
@@ -35,9 +35,15 @@ const PAUSE: Duration = Duration::from_millis(10);
 /// Attempts; the machine of the other server asks again if it comes to nothing.
 const ATTEMPTS: u32 = 1000;
 
-/// Sends the newest snapshot of every partition, on a thread of its own.
-pub(super) fn send(dir: PathBuf, partitions: u16, number: u64, to: ServerId, port: PeerHandle) {
-    let sending = move || match send_all(&dir, partitions, number, to, &port) {
+/// Sends the newest snapshot of each of these partitions, on a thread of its own.
+pub(super) fn send(
+    dir: PathBuf,
+    partitions: Vec<PartitionId>,
+    number: u64,
+    to: ServerId,
+    port: PeerHandle,
+) {
+    let sending = move || match send_all(&dir, &partitions, number, to, &port) {
         Ok(bytes) => tracing::info!(%to, bytes, "snapshots sent to a server that was behind"),
         Err(error) => tracing::warn!(%to, error, "cannot send snapshots; it will ask again"),
     };
@@ -48,14 +54,14 @@ pub(super) fn send(dir: PathBuf, partitions: u16, number: u64, to: ServerId, por
 
 fn send_all(
     dir: &Path,
-    partitions: u16,
+    partitions: &[PartitionId],
     transfer: u64,
     to: ServerId,
     port: &PeerHandle,
 ) -> Result<u64, String> {
     let text = |error: SnapshotError| error.to_string();
     let mut bytes = 0;
-    for partition in 1..=partitions {
+    for (place, PartitionId(partition)) in (0u32..).zip(partitions.iter().copied()) {
         let newest = snapshot::list(dir, partition).map_err(text)?.into_iter().next();
         let newest = newest.ok_or_else(|| format!("partition {partition} has no snapshot"))?;
         let mut reader = SnapshotReader::open(&newest.path).map_err(text)?;
@@ -68,7 +74,8 @@ fn send_all(
             let part = SnapshotPart {
                 transfer,
                 partition: u32::from(partition),
-                partitions: u32::from(partitions),
+                partitions: partitions.len() as u32,
+                place,
                 zxid: newest.zxid,
                 index,
                 last: next.is_none(),
@@ -100,7 +107,7 @@ struct Incoming {
     peer: ServerId,
     transfer: u64,
     /// Of the next piece.
-    partition: u32,
+    place: u32,
     index: u32,
     writer: Option<SnapshotWriter>,
     done: Vec<SnapshotInfo>,
@@ -110,15 +117,16 @@ struct Incoming {
 pub(super) struct Receiving {
     dir: PathBuf,
     side: PathBuf,
-    partitions: u16,
+    /// Those that are here.
+    held: Vec<PartitionId>,
     queue: Arc<Queue<Event>>,
     incoming: Option<Incoming>,
 }
 
 impl Receiving {
-    pub(super) fn new(dir: PathBuf, partitions: u16, queue: Arc<Queue<Event>>) -> Receiving {
+    pub(super) fn new(dir: PathBuf, held: Vec<PartitionId>, queue: Arc<Queue<Event>>) -> Receiving {
         let side = dir.join("received");
-        Receiving { dir, side, partitions, queue, incoming: None }
+        Receiving { dir, side, held, queue, incoming: None }
     }
 
     /// Works until the port is gone.
@@ -142,14 +150,15 @@ impl Receiving {
     fn part(&mut self, peer: ServerId, body: Bytes) -> Result<bool, String> {
         let text = |error: SnapshotError| error.to_string();
         let part = SnapshotPart::decode(body).map_err(|error| error.to_string())?;
-        if part.partitions != u32::from(self.partitions) {
-            return Err(format!("it has {} partitions", part.partitions));
-        }
+        let id = u16::try_from(part.partition).ok().map(PartitionId);
+        let Some(id) = id.filter(|id| self.held.contains(id)) else {
+            return Err(format!("partition {} is not on this server", part.partition));
+        };
         let follows = self.incoming.as_ref().is_some_and(|incoming| {
             (incoming.peer, incoming.transfer) == (peer, part.transfer)
-                && (incoming.partition, incoming.index) == (part.partition, part.index)
+                && (incoming.place, incoming.index) == (part.place, part.index)
         });
-        if !follows && (part.partition, part.index) != (1, 0) {
+        if !follows && (part.place, part.index) != (0, 0) {
             // The rest of one that was given up.
             return Ok(false);
         }
@@ -159,26 +168,24 @@ impl Receiving {
         let mut incoming = self.incoming.take().unwrap_or(Incoming {
             peer,
             transfer: part.transfer,
-            partition: 1,
+            place: 0,
             index: 0,
             writer: None,
             done: Vec::new(),
         });
         let mut writer = match incoming.writer.take() {
             Some(writer) => writer,
-            // It follows, so it is one of ours: see the check above.
-            None => SnapshotWriter::create(&self.side, part.partition as u16, part.zxid)
-                .map_err(text)?,
+            None => SnapshotWriter::create(&self.side, id.0, part.zxid).map_err(text)?,
         };
         writer.write_chunk(&part.chunk).map_err(text)?;
         incoming.index += 1;
         if part.last {
             incoming.done.push(writer.finish().map_err(text)?);
-            (incoming.partition, incoming.index) = (part.partition + 1, 0);
+            (incoming.place, incoming.index) = (part.place.saturating_add(1), 0);
         } else {
             incoming.writer = Some(writer);
         }
-        if incoming.done.len() == usize::from(self.partitions) {
+        if incoming.done.len() as u64 >= u64::from(part.partitions) {
             return self.install(&incoming.done).map(|()| true);
         }
         self.incoming = Some(incoming);
