@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -35,16 +36,26 @@ PATIENCE = 20.0
 class Cluster:
     """Three servers, numbered from 1."""
 
-    def __init__(self, kind: str) -> None:
-        ports = [(free_port(), free_port()) for _ in range(SERVERS)]
-        lines = {
-            f"server.{n}": f"127.0.0.1:{peer}:{election}"
-            for n, (peer, election) in enumerate(ports, 1)
-        }
+    def __init__(self, kind: str, **options: str | int) -> None:
+        lines = {f"server.{n}": self.new_line() for n in range(1, SERVERS + 1)}
         limits = {"tickTime": 500, "initLimit": 10, "syncLimit": 5, "snapCount": 500}
-        self.servers = [Server(kind, lines | limits) for _ in ports]
+        self.servers = [Server(kind, lines | limits | options) for _ in lines]
         for number, server in enumerate(self.servers, 1):
             self.write_id(number, server)
+
+    def __enter__(self) -> "Cluster":
+        self.start()
+        return self
+
+    def __exit__(self, error: type | None, *rest) -> None:
+        if error is not None:
+            tell(self)
+        for server in self.servers:
+            server.destroy()
+
+    @staticmethod
+    def new_line() -> str:
+        return f"127.0.0.1:{free_port()}:{free_port()}"
 
     @staticmethod
     def write_id(number: int, server: Server) -> None:
@@ -240,19 +251,108 @@ def test_an_empty_disk(cluster: Cluster) -> None:
     victim.kill()
     shutil.rmtree(victim.data)
     Cluster.write_id(number, victim)
-    # More than the others keep in memory, so that values alone do not bring it back.
-    survivors = ",".join(s.address for s in cluster.servers if s is not victim)
-    load = ["--op", "set", "--size", "100000", "--sessions", "8", "--outstanding", "4"]
-    bench = [volery_binary().with_name("volery"), "bench", "--server", survivors, *load]
-    subprocess.run([*bench, "--paths", "100", "--duration", "5s", "--warmup", "0s"], check=True,
-                   capture_output=True, timeout=4 * PATIENCE)  # fmt: skip
+    # More than the others keep in memory and log, so that values alone do not bring it back.
+    load(*others(cluster, victim), size=100_000, seconds=5)
     victim.start(wait=False)
     if victim.kind == "volery":
-        poll(lambda: "snapshots received" in victim.log_path.read_text(errors="replace"), PATIENCE,
-             "another server's snapshots arrive")  # fmt: skip
+        poll(lambda: lines(victim, "snapshot received"), PATIENCE, "a snapshot arrives")
     victim.wait_ready()
     writers.go_on()
     nothing_lost(cluster, writers.stop())
+
+
+def test_back_after_a_long_absence(kind: str) -> None:
+    """A server misses more than the others keep in memory, and less than their logs hold."""
+    with Cluster(kind, snapCount=1_000_000) as cluster:
+        writers = Writers(cluster)
+        writers.go_on(100)
+        victim = cluster.servers[1]
+        victim.kill()
+        load(*others(cluster, victim), size=100_000, seconds=5)
+        victim.start()
+        writers.go_on()
+        nothing_lost(cluster, writers.stop())
+        if kind == "volery":
+            helped = [s for s in others(cluster, victim) if lines(s, "reading the log for")]
+            assert helped, "memory was enough: the test wrote too little"
+            assert not lines(victim, "receiving a snapshot"), "the log was not enough"
+
+
+def test_a_server_is_replaced(kind: str) -> None:
+    """Another machine takes a server's number: an empty disk, another address."""
+    with Cluster(kind, clusterId="the-same") as cluster:
+        writers = Writers(cluster)
+        writers.go_on(100)
+        number = random.randrange(1, SERVERS + 1)
+        old = cluster.servers[number - 1]
+        old.kill()
+        line = cluster.new_line()
+        for server in cluster.servers:
+            server.config[f"server.{number}"] = line
+        new = Server(kind, dict(old.config), port=old.port)
+        Cluster.write_id(number, new)
+        cluster.servers[number - 1] = new
+        new.start(wait=False)
+        # The others learn the address one after the other.
+        for server in others(cluster, new):
+            server.restart()
+        new.wait_ready()
+        writers.go_on()
+        nothing_lost(cluster, writers.stop())
+
+
+def test_a_transfer_that_breaks_off(kind: str) -> None:
+    """Receiver and sender of a large snapshot are killed in the middle; the rest follows."""
+    if kind != "volery":
+        return
+    options = {"transfer.bytesPerSecond": 3_000_000}
+    with Cluster(kind, **options) as cluster:
+        victim = cluster.servers[2]
+        victim.kill()
+        shutil.rmtree(victim.data)
+        Cluster.write_id(3, victim)
+        load(*others(cluster, victim), size=100_000, paths=400, seconds=8)
+        victim.start(wait=False)
+
+        def arriving() -> re.Match | None:
+            """The last line of a large snapshot that has come some way."""
+            found = [re.search(r"from=(\d).* have=(\d+)", line) for line in
+                     lines(victim, "receiving a snapshot")]  # fmt: skip
+            return next((m for m in reversed(found) if m and int(m[2]) > 4_000_000), None)
+
+        poll(arriving, 3 * PATIENCE, "some of a snapshot arrives")
+        victim.kill()
+        before = len(lines(victim, "receiving a snapshot"))
+        victim.start(wait=False)
+        again = poll(lambda: lines(victim, "receiving a snapshot")[before:], PATIENCE, "it goes on")
+        assert any(int(have) > 4_000_000 for line in again
+                   for have in re.findall(r"have=(\d+)", line)), again  # fmt: skip
+        sender = cluster.servers[int(arriving()[1]) - 1]
+        sender.kill()
+        sender.start(wait=False)
+        sender.wait_ready(3 * PATIENCE)
+        poll(lambda: lines(victim, "snapshot received"), 6 * PATIENCE, "the snapshot arrives")
+        victim.wait_ready(6 * PATIENCE)
+        same_everywhere(cluster)
+
+
+def others(cluster: Cluster, but: Server) -> list[Server]:
+    return [server for server in cluster.servers if server is not but]
+
+
+def lines(server: Server, words: str) -> list[str]:
+    """The lines of a server's log with these words."""
+    text = server.log_path.read_text(errors="replace")
+    return [line for line in text.splitlines() if words in line]
+
+
+def load(*servers: Server, size: int, seconds: int, paths: int = 100) -> None:
+    """setData as fast as it goes, on one subtree."""
+    hosts = ",".join(server.address for server in servers)
+    command = [volery_binary().with_name("volery"), "bench", "--server", hosts, "--op", "set"]
+    command += ["--size", str(size), "--sessions", "8", "--outstanding", "4", "--warmup", "0s"]
+    command += ["--paths", str(paths), "--duration", f"{seconds}s"]
+    subprocess.run(command, check=True, capture_output=True, timeout=4 * PATIENCE)
 
 
 def test_no_majority_no_writes(cluster: Cluster) -> None:
@@ -343,6 +443,12 @@ def test_one_lock_at_a_time(cluster: Cluster) -> None:
     assert fences == sorted(fences), "fencing numbers went back"
 
 
+# Of these each has a cluster of its own.
+ALONE: list[Callable[[str], None]] = [
+    test_back_after_a_long_absence,
+    test_a_server_is_replaced,
+    test_a_transfer_that_breaks_off,
+]
 TESTS: list[Callable[[Cluster], None]] = [
     test_all_serve_one_tree,
     test_kill_any_server_under_load,
@@ -354,6 +460,20 @@ TESTS: list[Callable[[Cluster], None]] = [
 ]
 
 
+def tell(cluster: Cluster) -> None:
+    for server in cluster.servers:
+        print(f"--- {server.address} (running: {server.running})\n{server.log_tail(15)}")
+
+
+def tell_and_mend(cluster: Cluster) -> None:
+    """What the servers said last; then all of them run again."""
+    tell(cluster)
+    for server in cluster.servers:
+        server.start(wait=False)
+    for server in cluster.servers:
+        server.wait_ready()
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add_server_option(parser)
@@ -362,23 +482,19 @@ def main() -> int:
     args = parser.parse_args()
     random.seed(args.seed)
     passed = failed = 0
+    shared = [test for test in TESTS if args.k in test.__name__]
     cluster = Cluster(args.server)
-    cluster.start()
-    for test in TESTS:
-        if args.k not in test.__name__:
-            continue
+    if shared:
+        cluster.start()
+    for test in [*shared, *(test for test in ALONE if args.k in test.__name__)]:
         began = time.monotonic()
         try:
-            test(cluster)
+            test(cluster if test in TESTS else args.server)
         except Exception as error:  # every failure is reported, and the next test runs
             failed += 1
             print(f"FAILED {test.__name__}: {type(error).__name__}: {error}", flush=True)
-            for server in cluster.servers:
-                print(f"--- {server.address} (running: {server.running})\n{server.log_tail(15)}")
-            for server in cluster.servers:
-                server.start(wait=False)
-            for server in cluster.servers:
-                server.wait_ready()
+            if test in TESTS:
+                tell_and_mend(cluster)
         else:
             passed += 1
             print(f"ok {test.__name__} ({time.monotonic() - began:.1f} s)", flush=True)

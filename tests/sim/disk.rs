@@ -104,14 +104,12 @@ impl Disk {
         *self = Disk::new(self.snapshots_kept);
     }
 
-    /// Snapshots of another server arrive: of each partition the newest counts, and
-    /// of two that are equally new the one that came with the others.
-    pub(crate) fn receive(&mut self, snapshots: &BTreeMap<PartitionId, Snapshot>) {
-        for (partition, snapshot) in snapshots {
-            let own = self.kept.get(partition).and_then(VecDeque::back);
-            if own.is_none_or(|own| snapshot.zxid >= own.zxid) {
-                self.install(*partition, snapshot.clone());
-            }
+    /// A snapshot of another server arrives: the newest counts, and of two that are equally new
+    /// the one that came.
+    pub(crate) fn receive(&mut self, partition: PartitionId, snapshot: Snapshot) {
+        let own = self.kept.get(&partition).and_then(VecDeque::back);
+        if own.is_none_or(|own| snapshot.zxid >= own.zxid) {
+            self.install(partition, snapshot);
         }
     }
 
@@ -183,6 +181,11 @@ impl Disk {
     /// The log as a start finds it.
     pub(crate) fn records(&self) -> impl Iterator<Item = &Bytes> {
         self.log.iter().map(|(_, record)| record)
+    }
+
+    /// Those whose position is below this one.
+    pub(crate) fn records_below(&self, lsn: u64) -> impl Iterator<Item = &Bytes> {
+        self.log.iter().take_while(move |(at, _)| *at < lsn).map(|(_, record)| record)
     }
 
     /// The ring of a record.

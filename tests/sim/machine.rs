@@ -26,7 +26,8 @@ pub(crate) struct Machine {
     pub(crate) wake_at: Option<u64>,
     pub(crate) disk: Disk,
     pub(crate) slow_disk: bool,
-    /// Its disk was emptied, and it does not know yet what it has promised.
+    /// Its disk is empty, at first or because it was wiped, and it does not know yet what it has
+    /// promised: the mark that the storage keeps until it does.
     pub(crate) lost: bool,
     /// What its wall clock is off by, and how fast that grows, in millionths.
     pub(crate) offset_us: i64,
@@ -36,15 +37,16 @@ pub(crate) struct Machine {
 
 impl Machine {
     pub(crate) fn new(config: ServerConfig, offset_us: i64, drift: i64) -> Self {
+        let cluster = &config.cluster;
         Machine {
             disk: Disk::new(config.snapshots_kept),
+            lost: cluster.members.len() > 1 && cluster.members.contains(&config.server),
             config,
             server: None,
             life: 0,
             inbox: Vec::new(),
             wake_at: None,
             slow_disk: false,
-            lost: false,
             offset_us,
             drift,
             steps: 0,
@@ -98,7 +100,7 @@ pub(crate) fn start<'a>(
     }
     let mut recovered = replay.finish();
     if lost {
-        recovered.memory_lost();
+        recovered.memory_new();
     }
     Server::recover(config.clone(), recovered, now).map_err(|e| format!("recovery: {e}"))
 }

@@ -3,9 +3,12 @@
 //! It looks into no message. Part of the world.
 
 use volery_proto::command::{Command, CommandFlags, Operation, Origin};
-use volery_proto::ids::{PartitionId, RingId, ServerId, SessionId, Slot, Zxid};
+use volery_proto::ids::{Instance, PartitionId, RingId, ServerId, SessionId, Slot, Zxid};
+use volery_proto::ring::decode_record;
+use volery_server::core::ring::LogValues;
 use volery_server::core::server::{Input, PeerMessage};
 
+use crate::disk::Disk;
 use crate::world::{Event, World};
 
 impl World {
@@ -85,19 +88,54 @@ impl World {
         self.median_most_us = self.median_most_us.max(clocks[(clocks.len() - 1) / 2]);
     }
 
-    /// A server sends another its snapshots, from its disk.
-    pub(crate) fn transmit_snapshots(
+    /// A server reads its log for another one. It takes a while, and sometimes fails.
+    pub(crate) fn read_log(
         &mut self,
-        from: usize,
+        at: usize,
+        (ring, from): (RingId, Instance),
         to: ServerId,
-        partitions: &[PartitionId],
+        below_lsn: u64,
     ) {
+        let mut found = LogValues::new(from);
+        for record in self.machines[at].disk.records_below(below_lsn) {
+            if Disk::ring_of(record) != usize::from(ring.0) {
+                continue;
+            }
+            let Some(body) = decode_record(record.clone()).ok().and_then(|r| r.body) else {
+                return;
+            };
+            assert!(found.record(body), "a good ballot");
+        }
+        let fails = !self.quiet && self.prng.permille(50);
+        let most = if fails { 0 } else { self.prng.range(1, 20) as usize };
+        let values = std::iter::from_fn(|| found.pop()).take(most).collect();
+        let delay = self.prng.delay(50, 20_000);
+        let input = Input::LogRead { ring, to, values };
+        self.at(delay, Event::Peer(at, self.machines[at].life, input));
+    }
+
+    /// A server sends another snapshots, from its disk. Each arrives for itself, or does not, or
+    /// is of no use.
+    pub(crate) fn transmit_snapshots(&mut self, from: usize, to: ServerId, of: &[PartitionId]) {
         let Some(to) = self.machine_of(to) else { return };
-        if !self.cuts.contains(&(from, to)) {
-            let mut snapshots = self.machines[from].disk.snapshots(|_| 0);
-            snapshots.retain(|partition, _| partitions.contains(partition));
-            let delay = self.prng.delay(100, 50_000);
-            self.at(delay, Event::Snapshots(to, self.machines[to].life, snapshots));
+        if self.cuts.contains(&(from, to)) {
+            return;
+        }
+        let sender = self.machines[from].config.server;
+        let snapshots = self.machines[from].disk.snapshots(|_| 0);
+        for (partition, snapshot) in snapshots.into_iter().filter(|(id, _)| of.contains(id)) {
+            if !self.quiet && self.prng.permille(self.profile.net.loss_permille) {
+                continue;
+            }
+            let (life, delay) = (self.machines[to].life, self.prng.delay(100, 50_000));
+            let input = Input::SnapshotsArriving { from: sender };
+            self.at(delay / 2, Event::Peer(to, life, input));
+            if !self.quiet && self.prng.permille(50) {
+                let input = Input::SnapshotsRefused { from: sender };
+                self.at(delay, Event::Peer(to, life, input));
+                continue;
+            }
+            self.at(delay, Event::Snapshot(to, life, partition, snapshot));
         }
     }
 }

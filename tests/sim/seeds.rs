@@ -135,6 +135,12 @@ fn no_event_overtakes_the_parts_of_a_read() {
     passes(Kind::Alone, 7013241732043755);
 }
 
+/// The checker of expiry took the end of the faults for a restart of a server that lived on.
+#[test]
+fn the_end_of_the_faults_gives_no_session_new_time() {
+    passes(Kind::Alone, 7013294396058767);
+}
+
 /// The same seed twice is the same history, to the last byte.
 #[test]
 fn the_simulator_is_deterministic() {

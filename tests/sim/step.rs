@@ -121,6 +121,9 @@ impl World {
                 }
                 Effect::Expiring { session } => self.record(0, What::Expiring(session)),
                 Effect::Send { to, message } => self.transmit_peer(at, to, message)?,
+                Effect::ReadLog { ring, from, to, below_lsn } => {
+                    self.read_log(at, (ring, from), to, below_lsn);
+                }
                 Effect::SendSnapshots { to, partitions } => {
                     self.transmit_snapshots(at, to, &partitions);
                 }

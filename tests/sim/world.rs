@@ -31,7 +31,8 @@ pub(crate) enum Event {
     SnapshotSynced(usize, u64, PartitionId),
     /// Something of another server, or of the links to others.
     Peer(usize, u64, Input),
-    Snapshots(usize, u64, BTreeMap<PartitionId, Snapshot>),
+    /// Another server's snapshot of a partition arrives as a whole.
+    Snapshot(usize, u64, PartitionId, Snapshot),
     Written(usize, u64, u64, usize),
     Client(usize),
     Fault(Fault),
@@ -264,15 +265,15 @@ impl World {
             Event::Peer(server, life, input) if self.lives(server, life) => {
                 self.input(server, input);
             }
-            Event::Snapshots(server, life, snapshots) if self.lives(server, life) => {
-                self.machines[server].disk.receive(&snapshots);
-                self.input(server, Input::SnapshotsReceived);
+            Event::Snapshot(server, life, partition, snapshot) if self.lives(server, life) => {
+                self.machines[server].disk.receive(partition, snapshot);
+                self.input(server, Input::SnapshotReceived { partition });
             }
             Event::Synced(..)
             | Event::SnapshotSynced(..)
             | Event::Written(..)
             | Event::Peer(..)
-            | Event::Snapshots(..) => {}
+            | Event::Snapshot(..) => {}
             Event::Client(client) => {
                 if self.clients[client].turn_at_us == Some(self.now_us) {
                     self.clients[client].turn_at_us = None;

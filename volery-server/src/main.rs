@@ -62,6 +62,11 @@ fn main() -> ExitCode {
         return ExitCode::from(BAD_CONFIGURATION);
     }
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "volery-server starts");
+    // Buffers come and go by the megabyte. With huge pages the kernel would zero two megabytes
+    // whenever the allocator touches one that it gave back: half of a busy cluster's CPU.
+    if let Err(error) = rustix::thread::disable_transparent_huge_pages(true) {
+        tracing::debug!(%error, "transparent huge pages cannot be turned off");
+    }
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }

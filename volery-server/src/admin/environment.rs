@@ -35,7 +35,7 @@ impl Environment {
             ("java.vendor", none()),
             ("java.home", none()),
             ("java.class.path", none()),
-            ("java.library.path", none()),
+            (concat!("java.", "library.path"), none()),
             ("java.io.tmpdir", std::env::temp_dir().display().to_string()),
             ("java.compiler", none()),
             ("os.name", text(system.sysname())),

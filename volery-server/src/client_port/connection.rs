@@ -3,6 +3,7 @@
 //! It decides nothing about requests. One task per connection, started by the listener.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use parking_lot::Mutex;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
+use tokio::net::tcp::ReadHalf;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use volery_proto::jute::frame::{Frame, Framer};
@@ -84,6 +86,14 @@ enum End {
     Finished,
 }
 
+/// Waits for bytes, and reads them. That they did not fill the buffer tells that there are no
+/// more, without a call to ask; room is made only once there are some.
+async fn read(mut socket: ReadHalf<'_>, input: &mut BytesMut) -> io::Result<usize> {
+    socket.readable().await?;
+    input.reserve(READ_BYTES);
+    socket.read_buf(input).await
+}
+
 /// One connection.
 pub(super) struct Connection<C> {
     conn: ConnId,
@@ -126,8 +136,7 @@ impl<C: Core> Connection<C> {
     }
 
     /// Serves the connection to its end.
-    pub(super) async fn run(mut self) {
-        let Ok(mut peer) = self.socket.peer_addr() else { return };
+    pub(super) async fn run(mut self, mut peer: SocketAddr) {
         // The port listens on both families: an IPv4 client is to be shown as one.
         peer.set_ip(peer.ip().to_canonical());
         let handle = self.handle.clone();
@@ -137,7 +146,8 @@ impl<C: Core> Connection<C> {
                 break end;
             }
         };
-        self.core.event(PortEvent::Closed { conn: self.conn });
+        let finished = matches!(end, End::Finished);
+        self.core.event(PortEvent::Closed { conn: self.conn, finished });
         let conn = self.conn.0;
         match end {
             End::Gone => tracing::debug!(conn, %peer, "the client is gone"),
@@ -163,6 +173,8 @@ impl<C: Core> Connection<C> {
     async fn turn(&mut self) -> Result<(), End> {
         let handle = self.handle.clone();
         let deadline = self.deadline.unwrap_or_else(|| Instant::now() + Duration::from_secs(3600));
+        let may_read = self.may_read();
+        let (reader, writer) = self.socket.split();
         tokio::select! {
             () = handle.wake.notified() => {
                 let outgoing = handle.take();
@@ -181,14 +193,17 @@ impl<C: Core> Connection<C> {
                 // Frames may have waited for replies to go.
                 self.frames().await?;
             }
-            ready = self.socket.writable(), if !self.output.is_empty() => {
+            ready = writer.writable(), if !self.output.is_empty() => {
                 ready.map_err(|_| End::Gone)?;
                 self.write()?;
             }
-            ready = self.socket.readable(), if self.may_read() => {
-                ready.map_err(|_| End::Gone)?;
-                self.read().await?;
-            }
+            read = read(reader, &mut self.input), if may_read => match read {
+                Ok(0) | Err(_) => return Err(End::Gone),
+                Ok(bytes) => {
+                    self.core.counts().bytes_received.add(bytes);
+                    self.frames().await?;
+                }
+            },
             () = tokio::time::sleep_until(deadline), if self.deadline.is_some() => {
                 return Err(if self.closing { End::Stuck } else { End::Silent });
             }
@@ -212,19 +227,6 @@ impl<C: Core> Connection<C> {
             self.core.event(PortEvent::Written { conn: self.conn, bytes });
         }
         Ok(())
-    }
-
-    async fn read(&mut self) -> Result<(), End> {
-        self.input.reserve(READ_BYTES);
-        match self.socket.try_read_buf(&mut self.input) {
-            Ok(0) => Err(End::Gone),
-            Ok(bytes) => {
-                self.core.counts().bytes_received.add(bytes);
-                self.frames().await
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
-            Err(_) => Err(End::Gone),
-        }
     }
 
     /// Cuts and decodes what is there, and hands it to the core in one piece.

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use dashmap::DashMap;
-use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
-use tokio::net::{TcpListener, TcpStream};
+use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
+use tokio::net::TcpListener;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -131,6 +131,11 @@ impl Listener {
                 socket.set_only_v6(false)?;
             }
             socket.set_nonblocking(true)?;
+            // What is accepted inherits both.
+            socket.set_tcp_nodelay(true)?;
+            if options.keep_alive {
+                socket.set_tcp_keepalive(&TcpKeepalive::new())?;
+            }
             socket.bind(&address.into())?;
             socket.listen(i32::try_from(options.backlog).unwrap_or(i32::MAX))?;
             TcpListener::from_std(socket.into())
@@ -180,13 +185,12 @@ impl Listener {
             match accepted {
                 Ok((socket, peer)) => match counts.add(peer.ip(), &self.options) {
                     Ok(counted) => {
-                        self.prepare(&socket);
                         let conn = ConnId(numbers.fetch_add(1, Ordering::Relaxed));
                         let (core, crowd) = (core.clone(), crowd.clone());
                         let limits = self.options.limits;
                         let connection = Connection::new(conn, socket, core, crowd, limits);
                         tasks.spawn(async move {
-                            connection.run().await;
+                            connection.run(peer).await;
                             drop(counted);
                         });
                     }
@@ -205,18 +209,6 @@ impl Listener {
                     tokio::time::sleep(Duration::from_millis(50)).await;
                 }
             }
-        }
-    }
-
-    fn prepare(&self, socket: &TcpStream) {
-        let result = socket.set_nodelay(true).and_then(|()| {
-            if self.options.keep_alive {
-                SockRef::from(socket).set_tcp_keepalive(&TcpKeepalive::new())?;
-            }
-            Ok(())
-        });
-        if let Err(error) = result {
-            tracing::debug!(%error, "a socket option was refused");
         }
     }
 }

@@ -54,6 +54,8 @@ pub enum PortEvent {
     Closed {
         /// Who.
         conn: ConnId,
+        /// The core was through with it, and everything is written.
+        finished: bool,
     },
 }
 

@@ -40,6 +40,7 @@ impl Config {
         line("serverId", &self.server_id);
         if let Some(cluster) = &self.cluster {
             cluster.conf_lines(self.server_id, &mut line);
+            line("transfer.bytesPerSecond", &self.transfer_bytes_per_second);
         }
         line("jute.maxbuffer", &self.max_frame_bytes);
         line("partitions", &self.map.partitions);

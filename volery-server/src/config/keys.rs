@@ -174,7 +174,7 @@ pub const KEYS: &[Key] = &[
         "ssl.quorum.hostnameVerification",
         Kind::Bool,
         Value("true"),
-        "Whether a server's certificate must name the host of its server line.",
+        "Whether a server's certificate must name the host of its server line, whoever dials.",
     ),
     key(
         "tickTime",
@@ -300,6 +300,12 @@ pub const KEYS: &[Key] = &[
         Kind::Int { min: 1, max: 1024 },
         Value("32"),
         "Volery: proposals of one ring that may be under way at once.",
+    ),
+    key(
+        "transfer.bytesPerSecond",
+        Kind::Int { min: 1 << 16, max: TOP },
+        Value("67108864"),
+        "Volery: what a server sends to others that are behind, snapshots and log, in a second.",
     ),
     key("log.format", Kind::OneOf(&["text", "json"]), Value("text"), "Volery: form of the log."),
     key(

@@ -71,6 +71,8 @@ pub struct Config {
     pub map: MapRules,
     /// Proposals of one ring that may be under way.
     pub ring_window: usize,
+    /// Bytes a second that this server sends to others that are behind.
+    pub transfer_bytes_per_second: u64,
     /// Keep-alive of the connections between servers.
     pub tcp_keep_alive: bool,
     /// The log of messages.

@@ -119,6 +119,7 @@ fn build(
         },
         map,
         ring_window: values.number("ring.window"),
+        transfer_bytes_per_second: values.number("transfer.bytesPerSecond"),
         tcp_keep_alive: values.flag("tcpKeepAlive"),
         log: log(values),
     })

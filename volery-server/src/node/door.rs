@@ -61,7 +61,14 @@ impl Door {
 
 impl Core for Door {
     fn event(&self, event: PortEvent) {
-        self.queue.push(Event::Port(event));
+        match event {
+            // A connection that has said nothing yet, and one that the core is through with, give
+            // it nothing to do: a session would wake it four times, and so it does twice.
+            PortEvent::Opened { .. } | PortEvent::Closed { finished: true, .. } => {
+                self.queue.push_quietly(Event::Port(event));
+            }
+            _ => self.queue.push(Event::Port(event)),
+        }
     }
 
     fn counts(&self) -> &PortCounts {

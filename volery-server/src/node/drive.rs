@@ -6,8 +6,8 @@
 //! ```
 
 use std::collections::HashMap;
-use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,11 +15,12 @@ use tokio::sync::oneshot;
 use volery_proto::ids::{PartitionId, ServerId};
 
 use super::clock::Clock;
+use super::log_read::{self, Found};
 use super::measure;
 use super::peers;
 use super::queue::Queue;
 use super::status::Asked;
-use super::transfer;
+use super::transfer::{Job, TransferEvent};
 use crate::admin::words::Reset;
 use crate::client_port::{ClientHandle, PortCounts, PortEvent};
 use crate::core::front_end::ClientEffect;
@@ -51,8 +52,10 @@ pub(super) enum Event {
         peer: ServerId,
         up: bool,
     },
-    /// Another server's snapshots are in their place.
-    SnapshotsReceived,
+    /// Of another server's snapshots.
+    Transfer(TransferEvent),
+    /// What the log holds for another server.
+    LogRead(log_read::Found),
     /// Somebody wants to know how things are.
     Ask(Box<Asked>),
     Reset(Reset),
@@ -110,9 +113,10 @@ pub(super) struct Drive {
 /// What the drive loop needs to talk to other servers.
 pub(super) struct Peering {
     pub(super) port: PeerHandle,
-    pub(super) snapshots: PathBuf,
-    /// Snapshots sent so far.
-    pub(super) transfers: u64,
+    /// To the thread that sends snapshots.
+    pub(super) jobs: Sender<Job>,
+    /// To the thread that reads the log.
+    pub(super) log: Sender<log_read::Job>,
 }
 
 /// What is known of the acceptors' memory.
@@ -185,7 +189,7 @@ impl Drive {
                 Input::Requests { conn, requests }
             }
             Event::Port(PortEvent::Written { conn, bytes }) => Input::Written { conn, bytes },
-            Event::Port(PortEvent::Closed { conn }) => {
+            Event::Port(PortEvent::Closed { conn, .. }) => {
                 self.clients.remove(&conn);
                 Input::Closed { conn }
             }
@@ -200,7 +204,12 @@ impl Drive {
             }
             Event::PeerLink { peer, up: true } => Input::PeerUp { peer },
             Event::PeerLink { peer, up: false } => Input::PeerDown { peer },
-            Event::SnapshotsReceived => Input::SnapshotsReceived,
+            Event::LogRead(Found { ring, to, values }) => Input::LogRead { ring, to, values },
+            Event::Transfer(TransferEvent::Arriving(from)) => Input::SnapshotsArriving { from },
+            Event::Transfer(TransferEvent::Received(partition)) => {
+                Input::SnapshotReceived { partition }
+            }
+            Event::Transfer(TransferEvent::Refused(from)) => Input::SnapshotsRefused { from },
             Event::Snapshot(SnapshotEvent::Room) => return self.unstall(),
             Event::Snapshot(SnapshotEvent::Finished { info, .. }) => {
                 let us = now.monotonic_us.saturating_sub(self.snapshot_began_us);
@@ -320,11 +329,16 @@ impl Drive {
                         peers.port.send(to, lane, peers::MESSAGE, message.encode());
                     }
                 }
+                Effect::ReadLog { ring, from, to, below_lsn } => {
+                    if let Some(peers) = &self.peers {
+                        // The thread ends with the process.
+                        let _ = peers.log.send(log_read::Job { ring, from, to, below_lsn });
+                    }
+                }
                 Effect::SendSnapshots { to, partitions } => {
-                    if let Some(peers) = &mut self.peers {
-                        peers.transfers += 1;
-                        let (dir, port) = (peers.snapshots.clone(), peers.port.clone());
-                        transfer::send(dir, partitions, peers.transfers, to, port);
+                    if let Some(peers) = &self.peers {
+                        // Without the thread there is nothing to offer; it ends with the process.
+                        let _ = peers.jobs.send(Job::Offer { to, partitions });
                     }
                 }
                 Effect::Restart => return Err(DriveError::Restart),

@@ -4,6 +4,7 @@
 mod clock;
 mod door;
 mod drive;
+mod log_read;
 mod measure;
 mod peers;
 mod queue;
@@ -15,6 +16,7 @@ mod transfer;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
@@ -24,19 +26,22 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use volery_proto::ids::PartitionId;
 
 use crate::client_port::{Limits, Listener, ListenerOptions, PortCounts};
 use crate::config::Config;
 use crate::core::executor::Partition;
-use crate::peer_port::PeerPort;
+use crate::peer_port::{PeerHandle, PeerPort};
+use crate::storage::meta::DataDir;
 use crate::telemetry::{Endpoint, Metrics};
 use clock::Clock;
 use door::Door;
-use drive::{DriveError, Event};
+use drive::{DriveError, Event, Peering};
+use log_read::LogReading;
 use peers::PeerDoor;
 use queue::Queue;
 use start::Shared;
-use transfer::{Part, Receiving};
+use transfer::{Job, Pace, Part, Receiving, Sending, Tell};
 
 /// How long a client may take for its handshake, as ZooKeeper's sessionless connections.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -87,9 +92,15 @@ pub fn run(config: Config) -> anyhow::Result<()> {
         })
     })?;
     let port = ports.peers.as_ref().map(PeerPort::handle);
-    let (drive, dir) = start::start(&config, &shared, port)?;
-    let held = drive.server.partitions().iter().map(Partition::id).collect();
-    let receiving = Receiving::new(dir.snapshot_dir(), held, shared.queue.clone());
+    let ((parts, received), (jobs, asked)) = (mpsc::channel(), mpsc::channel());
+    let (log, wanted) = mpsc::channel();
+    let peering = port.clone().map(|port| Peering { port, jobs: jobs.clone(), log });
+    let (drive, dir) = start::start(&config, &shared, peering)?;
+    if let Some(port) = port {
+        let held = drive.server.partitions().iter().map(Partition::id).collect();
+        let work = Work { received, asked, wanted, held };
+        transfers(&config, &shared, &dir, &port, work)?;
+    }
     let (ended, end) = oneshot::channel();
     let driver = std::thread::Builder::new()
         .name("drive".to_owned())
@@ -98,17 +109,46 @@ pub fn run(config: Config) -> anyhow::Result<()> {
             let _ = ended.send(drive.run());
         })
         .context("cannot start the drive thread")?;
-    let (parts, received) = mpsc::channel();
-    if ports.peers.is_some() {
-        std::thread::Builder::new()
-            .name("snapshot-receive".to_owned())
-            .spawn(move || receiving.run(received))
-            .context("cannot start the thread that receives snapshots")?;
-    }
-    let result = runtime.block_on(serve(&config, ports, &shared, parts, end));
+    let result = runtime.block_on(serve(&config, ports, &shared, (parts, jobs), end));
     runtime.shutdown_timeout(Duration::from_secs(1));
     driver.join().map_err(|_| anyhow!("the drive thread panicked"))?;
     result
+}
+
+/// What comes to the threads that help servers to catch up.
+struct Work {
+    received: mpsc::Receiver<Part>,
+    asked: mpsc::Receiver<Job>,
+    wanted: mpsc::Receiver<log_read::Job>,
+    /// The partitions that are here.
+    held: BTreeSet<PartitionId>,
+}
+
+/// Starts the threads that receive and send snapshots, and read the log for others.
+fn transfers(
+    config: &Config,
+    shared: &Shared,
+    dir: &DataDir,
+    port: &PeerHandle,
+    Work { received, asked, wanted, held }: Work,
+) -> anyhow::Result<()> {
+    let (clock, queue) = (shared.clock, shared.queue.clone());
+    let tell: Tell = Box::new(move |event| queue.push(Event::Transfer(event)));
+    let snapshots = dir.snapshot_dir();
+    let receiving = Receiving::new(snapshots.clone(), held, peers::bulk(port), tell, clock);
+    let pace = Arc::new(Pace::new(config.transfer_bytes_per_second, clock));
+    let sending = Sending::new(snapshots, peers::bulk(port), pace.clone(), clock);
+    let queue = shared.queue.clone();
+    let tell: log_read::Tell = Box::new(move |found| queue.push(Event::LogRead(found)));
+    let identity = dir.identity().log_identity();
+    let reading = LogReading::new(dir.wal_dir(), identity, pace, tell, clock);
+    let thread = |name: &str| std::thread::Builder::new().name(name.to_owned());
+    thread("snapshot-receive")
+        .spawn(move || receiving.run(&received))
+        .and_then(|_| thread("snapshot-send").spawn(move || sending.run(&asked)))
+        .and_then(|_| thread("log-read").spawn(move || reading.run(&wanted)))
+        .context("cannot start the threads that help other servers to catch up")?;
+    Ok(())
 }
 
 fn listen(config: &Config) -> anyhow::Result<Listener> {
@@ -152,7 +192,7 @@ async fn serve(
     config: &Arc<Config>,
     ports: Ports,
     shared: &Shared,
-    parts: mpsc::Sender<Part>,
+    (parts, jobs): (mpsc::Sender<Part>, mpsc::Sender<Job>),
     mut end: End,
 ) -> anyhow::Result<()> {
     let mut signals = [signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?];
@@ -169,7 +209,7 @@ async fn serve(
     if let Some(port) = ports.peers {
         let address = port.local_addr()?;
         tracing::info!(%address, server = config.server_id.0, "listening for other servers");
-        let door = PeerDoor { queue: shared.queue.clone(), parts };
+        let door = PeerDoor { queue: shared.queue.clone(), parts, jobs };
         tasks.spawn(port.run(Arc::new(door), stop.clone(), tasks.clone()));
     }
     let address = ports.clients.local_addr()?;
@@ -200,12 +240,21 @@ async fn serve(
     }
     stop.cancel();
     shared.queue.push(Event::Stop);
-    end.await.map_err(|_| anyhow!("the drive thread panicked"))??;
+    stopped(end.await.map_err(|_| anyhow!("the drive thread panicked"))?)?;
     tasks.close();
     // What was handed to the sockets gets a moment to leave.
     let _ = tokio::time::timeout(Duration::from_millis(500), tasks.wait()).await;
     tracing::info!(uptime_s = shared.clock.elapsed().as_secs(), "stopped");
     Ok(())
+}
+
+/// How a stop that was asked for ended. Snapshots of another server that arrived just then are no
+/// failure: the next start begins with them.
+fn stopped(result: Result<(), DriveError>) -> Result<(), DriveError> {
+    match result {
+        Err(DriveError::Restart) => Ok(()),
+        result => result,
+    }
 }
 
 /// Waits for a signal to stop.

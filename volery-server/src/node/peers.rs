@@ -11,18 +11,17 @@ use volery_proto::ids::ServerId;
 
 use super::drive::Event;
 use super::queue::Queue;
-use super::transfer::Part;
+use super::transfer::{Job, Part, Put, SNAPSHOT, WANT};
 use crate::config::Config;
 use crate::config::{Cluster, PemFile};
 use crate::core::server as machine;
 use crate::peer_port::{
-    Core, Lane, MapFingerprint, PeerEvent, PeerLimits, PeerPort, PeerPortOptions, Pem, Tls, Way,
+    Core, Lane, MapFingerprint, PeerEvent, PeerHandle, PeerLimits, PeerPort, PeerPortOptions, Pem,
+    Tls, Way,
 };
 
 /// A message of the machine.
 pub(super) const MESSAGE: u8 = 1;
-/// A piece of a snapshot.
-pub(super) const SNAPSHOT: u8 = 2;
 
 /// The version of the partition map; there is no way to change one yet.
 const MAP_VERSION: u64 = 1;
@@ -94,12 +93,19 @@ pub(super) fn lane(lane: machine::Lane) -> Lane {
     }
 }
 
+/// The way out for those that send and receive snapshots.
+pub(super) fn bulk(port: &PeerHandle) -> Put {
+    let port = port.clone();
+    Box::new(move |to, kind, body| port.send(to, Lane::Bulk, kind, body))
+}
+
 /// The way in.
 #[derive(Debug)]
 pub(super) struct PeerDoor {
     pub(super) queue: Arc<Queue<Event>>,
-    /// To the thread that receives snapshots.
+    /// To the threads that receive snapshots and send them.
     pub(super) parts: Sender<Part>,
+    pub(super) jobs: Sender<Job>,
 }
 
 impl Core for PeerDoor {
@@ -112,9 +118,14 @@ impl Core for PeerDoor {
                     match kind {
                         MESSAGE => messages.push(body),
                         SNAPSHOT => {
-                            let credit = credit.clone();
+                            let credit = Some(credit.clone());
                             // The receiver ends with the process alone.
                             let _ = self.parts.send(Part { peer, body, credit });
+                        }
+                        WANT => {
+                            let credit = Some(credit.clone());
+                            // So does the sender.
+                            let _ = self.jobs.send(Job::Want { peer, body, credit });
                         }
                         _ => tracing::warn!(%peer, kind, "a frame of an unknown kind is dropped"),
                     }

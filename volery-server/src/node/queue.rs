@@ -35,6 +35,11 @@ impl<T> Queue<T> {
         }
     }
 
+    /// Adds an item that can wait until something else wakes the receiver.
+    pub(super) fn push_quietly(&self, item: T) {
+        self.state.lock().items.push(item);
+    }
+
     /// Takes everything, after waiting for something for `timeout` at most (`None`: without end).
     pub(super) fn take(&self, into: &mut Vec<T>, timeout: Option<Duration>) {
         let mut state = self.state.lock();

@@ -19,7 +19,6 @@ use crate::core::front_end::FrontEndConfig;
 use crate::core::merge::skip::SkipPolicy;
 use crate::core::oracle::PartitionMap;
 use crate::core::server::{ClusterConfig, ReaperConfig, Server, ServerConfig};
-use crate::peer_port::PeerHandle;
 use crate::storage::meta::DataDir;
 use crate::storage::snapshot::{SinkOptions, SnapshotSink};
 use crate::storage::wal::{Memory, Wal, WalHandle, WalOptions};
@@ -37,7 +36,7 @@ pub(super) struct Shared {
 pub(super) fn start(
     config: &Config,
     shared: &Shared,
-    port: Option<PeerHandle>,
+    peers: Option<Peering>,
 ) -> anyhow::Result<(Drive, DataDir)> {
     let server_id = u64::from(config.server_id.0);
     // A computed id changes with the server lines: then it says nothing of the directory.
@@ -80,7 +79,7 @@ pub(super) fn start(
         snapshot_began_us: 0,
         metrics: shared.metrics.clone(),
         counts: shared.counts.clone(),
-        peers: port.map(|port| Peering { port, snapshots: dir.snapshot_dir(), transfers: 0 }),
+        peers,
         memory: if lost { drive::Memory::Lost } else { drive::Memory::Whole },
         last_token: 0,
     };

@@ -36,8 +36,9 @@ async fn clients_are_accepted_once_they_can_be_served() {
     let address = ports.clients.local_addr().expect("bound");
     let queue = shared.queue.clone();
     let (_drive, end) = oneshot::channel();
-    let node =
-        tokio::spawn(async move { serve(&config, ports, &shared, mpsc::channel().0, end).await });
+    let node = tokio::spawn(async move {
+        serve(&config, ports, &shared, (mpsc::channel().0, mpsc::channel().0), end).await
+    });
 
     let _client = TcpStream::connect(address).await.expect("it waits in the backlog");
     elsewhere().await.expect("sockets");
@@ -59,4 +60,12 @@ async fn clients_are_accepted_once_they_can_be_served() {
     };
     tokio::time::timeout(Duration::from_secs(20), opened).await.expect("it is accepted");
     node.abort();
+}
+
+/// Goal: who stops a server while it takes over another one's snapshots gets exit code 0.
+#[test]
+fn a_stop_that_meets_a_start_anew_is_no_failure() {
+    assert!(stopped(Ok(())).is_ok());
+    assert!(stopped(Err(DriveError::Restart)).is_ok());
+    assert!(stopped(Err(DriveError::Log(crate::storage::wal::AppendError::Closed))).is_err());
 }

@@ -68,6 +68,8 @@ pub enum RefusalReason {
     Lane = 7,
     /// One of them uses TLS, the other does not.
     Tls = 8,
+    /// The dialer's certificate is not for the host of its server line.
+    Certificate = 9,
     /// A reason that this version does not know.
     Other = 255,
 }
@@ -91,10 +93,11 @@ impl Refusal {
 impl RefusalReason {
     fn from_number(number: u8) -> RefusalReason {
         use RefusalReason::{
-            Cluster, Lane, Map, Other, OwnId, Tls, UnknownServer, Version, WrongReceiver,
+            Certificate, Cluster, Lane, Map, Other, OwnId, Tls, UnknownServer, Version,
+            WrongReceiver,
         };
         let known =
-            [Version, Cluster, OwnId, WrongReceiver, UnknownServer, Map, Lane, Tls].into_iter();
+            [Version, Cluster, OwnId, WrongReceiver, UnknownServer, Map, Lane, Tls, Certificate];
         known.into_iter().find(|reason| *reason as u8 == number).unwrap_or(Other)
     }
 }

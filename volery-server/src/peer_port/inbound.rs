@@ -13,6 +13,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
+use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_util::sync::CancellationToken;
 use volery_proto::ids::ServerId;
 
@@ -105,8 +106,14 @@ impl<C: Core> Inbound<C> {
         socket.peek(&mut first).await?;
         // A TLS record begins so, and no hello does.
         let is_tls = first == [0x16];
+        let mut certificate = None;
         let mut stream: Box<dyn Stream> = match &options.tls {
-            Some(tls) if is_tls => Box::new(tls.accept(socket).await.map_err(HelloError::Tls)?),
+            Some(tls) if is_tls => {
+                let stream = tls.accept(socket).await.map_err(HelloError::Tls)?;
+                let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+                certificate = shown.map(|shown| shown.clone().into_owned());
+                Box::new(stream)
+            }
             None if is_tls => {
                 self.complain("it uses TLS, which is off here: peer.tls differs");
                 let refusal = Refusal::new(RefusalReason::Tls, String::new());
@@ -123,7 +130,10 @@ impl<C: Core> Inbound<C> {
                 );
                 Err(Refusal::new(RefusalReason::Tls, words))
             }
-            false => hello.check(options),
+            false => hello.check(options).and_then(|lane| {
+                self.check_sender(&hello, certificate.as_ref())?;
+                Ok(lane)
+            }),
         };
         match checked {
             Ok(lane) => Ok((hello, lane, stream)),
@@ -132,6 +142,28 @@ impl<C: Core> Inbound<C> {
                 Err(HelloError::Refused(refusal))
             }
         }
+    }
+
+    /// The id that the dialer claims is that of a host, and its certificate must be for that host.
+    fn check_sender(
+        &self,
+        hello: &Hello,
+        certificate: Option<&CertificateDer<'_>>,
+    ) -> Result<(), Refusal> {
+        let options = &self.shared.options;
+        let (Some(tls), Some((host, _))) = (&options.tls, options.peers.get(&hello.sender)) else {
+            return Ok(());
+        };
+        if tls.is_for_host(certificate, host) {
+            return Ok(());
+        }
+        let sender = hello.sender;
+        let words = format!(
+            "the certificate is not for {host}, the host of server {sender} in the server lines: \
+             give it one that names {host}, or set ssl.quorum.hostnameVerification=false at all \
+             servers"
+        );
+        Err(Refusal::new(RefusalReason::Certificate, words))
     }
 
     /// Says why, and gives the dialer time to read it: a socket that is closed with bytes unread

@@ -8,14 +8,14 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use tokio::net::TcpStream;
-use tokio_rustls::rustls::client::WebPkiServerVerifier;
 use tokio_rustls::rustls::client::danger::{
     HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier,
 };
+use tokio_rustls::rustls::client::{WebPkiServerVerifier, verify_server_name};
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::pem::{self, PemObject as _};
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use tokio_rustls::rustls::server::WebPkiClientVerifier;
+use tokio_rustls::rustls::server::{ParsedCertificate, WebPkiClientVerifier};
 use tokio_rustls::rustls::version::TLS13;
 use tokio_rustls::rustls::{
     AlertDescription, CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore,
@@ -77,6 +77,7 @@ pub enum TlsError {
 pub struct Tls {
     connector: TlsConnector,
     acceptor: TlsAcceptor,
+    verify_host: bool,
 }
 
 impl fmt::Debug for Tls {
@@ -86,8 +87,9 @@ impl fmt::Debug for Tls {
 }
 
 impl Tls {
-    /// Puts certificate, key and authorities together. With `verify_host` a server that is dialed
-    /// must show a certificate for the host of its server line.
+    /// Puts certificate, key and authorities together. With `verify_host` every server, the one
+    /// that is dialed and the one that dials, must show a certificate for the host of its server
+    /// line: or any of them could pass for any other.
     ///
     /// # Errors
     /// A file that does not hold what it should, or a key that is not the certificate's.
@@ -130,7 +132,8 @@ impl Tls {
         let client = client
             .with_client_auth_cert(chain, own_key)
             .map_err(|problem| unusable(key, problem))?;
-        Ok(Tls { connector: Arc::new(client).into(), acceptor: Arc::new(server).into() })
+        let (connector, acceptor) = (Arc::new(client).into(), Arc::new(server).into());
+        Ok(Tls { connector, acceptor, verify_host })
     }
 
     pub(super) async fn connect(
@@ -138,13 +141,7 @@ impl Tls {
         host: &str,
         socket: TcpStream,
     ) -> io::Result<client::TlsStream<TcpStream>> {
-        let name = match host.parse::<IpAddr>() {
-            Ok(address) => ServerName::IpAddress(address.into()),
-            Err(_) => ServerName::try_from(host.to_owned()).map_err(|_| {
-                io::Error::new(io::ErrorKind::InvalidInput, format!("{host} is no host's name"))
-            })?,
-        };
-        self.connector.connect(name, socket).await
+        self.connector.connect(server_name(host)?, socket).await
     }
 
     pub(super) async fn accept(
@@ -152,6 +149,32 @@ impl Tls {
         socket: TcpStream,
     ) -> io::Result<server::TlsStream<TcpStream>> {
         self.acceptor.accept(socket).await
+    }
+
+    /// Whether who dialed may be the server on this host, by the certificate that it showed: whose
+    /// authority signed it has been looked at, and here is whom it names.
+    pub(super) fn is_for_host(&self, certificate: Option<&CertificateDer<'_>>, host: &str) -> bool {
+        if !self.verify_host {
+            return true;
+        }
+        let names = |certificate, name| {
+            let certificate = ParsedCertificate::try_from(certificate)?;
+            verify_server_name(&certificate, name)
+        };
+        match (certificate, server_name(host)) {
+            (Some(certificate), Ok(name)) => names(certificate, &name).is_ok(),
+            _ => false,
+        }
+    }
+}
+
+/// A host of a server line, as a certificate would name it.
+fn server_name(host: &str) -> io::Result<ServerName<'static>> {
+    match host.parse::<IpAddr>() {
+        Ok(address) => Ok(ServerName::IpAddress(address.into())),
+        Err(_) => ServerName::try_from(host.to_owned()).map_err(|_| {
+            io::Error::new(io::ErrorKind::InvalidInput, format!("{host} is no host's name"))
+        }),
     }
 }
 

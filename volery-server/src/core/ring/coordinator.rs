@@ -48,6 +48,14 @@ pub(super) struct Coordinator {
     pub(super) resends: u32,
 }
 
+/// When to beat next, one interval from now at most: all rings of a server do so at once, and one
+/// message carries the beats of all.
+#[must_use]
+pub fn next_beat(now_us: u64, interval_us: u64) -> u64 {
+    let interval_us = interval_us.max(1);
+    (now_us / interval_us + 1).saturating_mul(interval_us)
+}
+
 impl Ring {
     /// Proposes what waits: one value with all of it, or a skip that was asked for.
     pub fn flush(&mut self, now: Now, effects: &mut Vec<Effect>) {
@@ -189,7 +197,7 @@ impl Ring {
         }
         let time = now.monotonic_us;
         if time >= self.coordinator.heartbeat_at {
-            self.coordinator.heartbeat_at = time + self.config.heartbeat_us;
+            self.coordinator.heartbeat_at = next_beat(time, self.config.heartbeat_us);
             let decided = self.learner.next;
             for to in self.layout.audience() {
                 self.send(to, RingMessage::Heartbeat { ballot, decided }, effects);

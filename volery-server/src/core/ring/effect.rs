@@ -118,6 +118,13 @@ pub enum Effect {
         /// The least cursor that helps.
         instance: Instance,
     },
+    /// Read decided values from the log, from `instance` on; then `log_read`.
+    ReadLog {
+        /// Who lacks them.
+        to: ServerId,
+        /// Below what memory holds; the log holds it.
+        instance: Instance,
+    },
     /// An invariant is broken: the process must end, and say this.
     Fatal(RingError),
 }

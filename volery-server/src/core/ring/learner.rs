@@ -14,7 +14,7 @@ use super::record;
 use super::store::{Held, Payload};
 
 /// Values in one answer to a learner that lags.
-const LEARNED_MAX: u64 = 256;
+pub const LEARNED_MAX: usize = 256;
 
 /// The cursor of a learner, and what it knows to be missing.
 #[derive(Debug)]
@@ -144,7 +144,8 @@ impl Ring {
         }
     }
 
-    /// Answers a learner that lags, from memory.
+    /// Answers a learner that lags: from memory, else from the log. Of the log it is told at once
+    /// that there is more than memory holds.
     pub(super) fn on_catch_up(
         &self,
         from: ServerId,
@@ -153,7 +154,7 @@ impl Ring {
     ) {
         let mut values = Vec::new();
         let (mut at, mut bytes) = (instance, 0);
-        while at < self.learner.next && values.len() < LEARNED_MAX as usize {
+        while at < self.learner.next && values.len() < LEARNED_MAX {
             let Some(held) = self.store.get(at).and_then(|cell| cell.held.as_ref()) else { break };
             bytes += held.payload.bytes.len();
             if bytes > MAX_VALUE_BYTES && !values.is_empty() {
@@ -163,8 +164,19 @@ impl Ring {
             values.push(Proposed { instance: at, ballot: held.ballot, value });
             at.0 += 1;
         }
-        let (base, decided) = (self.store.base(), self.learner.next);
+        let (base, decided) = (self.kept_from(), self.learner.next);
+        if base <= instance && instance < self.store.base() {
+            effects.push(Effect::ReadLog { to: from, instance });
+        }
         self.send(from, RingMessage::Learned { values, base, decided }, effects);
+    }
+
+    /// What the log holds for a learner that lags, in order; nothing, if it could not be read:
+    /// then there is only what memory holds, and beyond it snapshots.
+    pub fn log_read(&mut self, to: ServerId, values: Vec<Proposed>, effects: &mut Vec<Effect>) {
+        let base = if values.is_empty() { self.store.base() } else { self.kept_from() };
+        let decided = self.learner.next;
+        self.send(to, RingMessage::Learned { values, base, decided }, effects);
     }
 
     /// Decided values arrive.
@@ -189,7 +201,9 @@ impl Ring {
             self.step_down(effects);
             effects.push(Effect::NeedsSnapshot { from, instance: base });
         } else if self.learner.next > before {
+            // Whoever helps is asked for more.
             self.learner.asked = 0;
+            self.learner.source = Some(from);
             self.ask(now, effects);
         }
     }

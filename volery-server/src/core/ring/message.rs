@@ -124,6 +124,14 @@ pub enum RingMessage {
     },
 }
 
+impl RingMessage {
+    /// Whether it only says that somebody lives and how far that one is.
+    #[must_use]
+    pub fn is_beat(&self) -> bool {
+        matches!(self, RingMessage::Heartbeat { .. } | RingMessage::Alive { .. })
+    }
+}
+
 /// Phase 1b: what an acceptor tells a candidate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Promise {

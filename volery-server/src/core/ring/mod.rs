@@ -26,6 +26,7 @@ mod effect;
 mod election;
 mod layout;
 mod learner;
+mod log_values;
 mod message;
 mod mutant;
 mod record;
@@ -41,7 +42,10 @@ use std::collections::BTreeSet;
 use volery_proto::command::Command;
 use volery_proto::ids::{Ballot, Instance, ServerId, Slot};
 
+pub use coordinator::next_beat;
 pub use effect::{Effect, Now, RingConfig, RingError};
+pub use learner::LEARNED_MAX;
+pub use log_values::LogValues;
 pub use message::{Promise, Proposed, RingMessage};
 pub use record::{LogRecordBody, RecoveredRing};
 pub use weight::weight;
@@ -253,10 +257,14 @@ impl Ring {
         self.store.end().max(self.learner.next)
     }
 
-    /// The first instance that this server can still tell a learner that lags.
+    /// The first instance that this server can still tell a learner that lags: an acceptor has in
+    /// its log what it has no more in memory.
     #[must_use]
     pub fn kept_from(&self) -> Instance {
-        self.store.base()
+        match self.layout.is_member() {
+            true => self.store.base().min(self.learner.trim.0),
+            false => self.store.base(),
+        }
     }
 
     /// The ballot that this acceptor has promised.

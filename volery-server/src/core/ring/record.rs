@@ -132,10 +132,13 @@ impl RecoveredRing {
     }
 
     /// As `memory_lost`, where the directory was empty: so it is, too, at the first start of a new
-    /// ring. Its members find out together; see `rejoin`.
+    /// ring. Its members find out together; see `rejoin`. The storage says so until all rings
+    /// have found out; of those that have, the log knows, since it was durable before they voted.
     pub fn memory_new(&mut self) {
-        self.lost = true;
-        self.new = true;
+        if self.lost || self.promised == Ballot::default() {
+            self.lost = true;
+            self.new = true;
+        }
     }
 
     /// There is no other acceptor: what is here is all that anybody remembers.

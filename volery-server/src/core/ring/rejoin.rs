@@ -10,7 +10,9 @@
 //!
 //! A new ring has no member with a memory. Where *all* others answer, and those with a memory have
 //! accepted nothing and the rest had empty directories too, there is nothing to remember. All must
-//! answer: two empty disks of three may well have decided something that the third never saw.
+//! answer: two empty disks of three tell a new ring from an old one by the third's memory alone.
+//! Where a majority loses its disks and the rest has accepted nothing, what that majority decided
+//! is lost, and nobody can know: that is beyond what a ring bears.
 
 use std::collections::BTreeMap;
 

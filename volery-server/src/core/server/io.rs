@@ -7,14 +7,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use volery_proto::ids::{PartitionId, RingId, ServerId, SessionId, Zxid};
+use volery_proto::ids::{Instance, PartitionId, RingId, ServerId, SessionId, Zxid};
 
 use super::message::PeerMessage;
 use crate::core::executor::ExecutorError;
 use crate::core::front_end::{ClientEffect, FrontEndConfig, Handshake, Received};
 use crate::core::merge::skip::SkipPolicy;
 use crate::core::oracle::PartitionMap;
-use crate::core::ring::RingError;
+use crate::core::ring::{Proposed, RingError};
 use crate::core::types::ConnId;
 
 /// What of the configuration concerns the machine.
@@ -226,8 +226,31 @@ pub enum Input {
         /// Which.
         peer: ServerId,
     },
-    /// The snapshots of another server are here, complete and durable.
-    SnapshotsReceived,
+    /// Parts of another server's snapshots arrive: there is no need to ask anybody.
+    SnapshotsArriving {
+        /// Whose.
+        from: ServerId,
+    },
+    /// Another server's snapshot of a partition is here, complete, durable and in its place.
+    SnapshotReceived {
+        /// Whose.
+        partition: PartitionId,
+    },
+    /// What the log holds for another server, after `ReadLog`.
+    LogRead {
+        /// Of which ring.
+        ring: RingId,
+        /// For whom.
+        to: ServerId,
+        /// From the instance on that was asked for, in order; nothing if that is not to be had.
+        values: Vec<Proposed>,
+    },
+    /// What another server sent is damaged, or cannot be kept (the reason is logged where it
+    /// happened).
+    SnapshotsRefused {
+        /// Whose.
+        from: ServerId,
+    },
 }
 
 /// What is to be done, in order.
@@ -273,14 +296,26 @@ pub enum Effect {
         /// What.
         message: PeerMessage,
     },
-    /// Send another server the newest snapshots of these partitions, as they are on disk.
+    /// Read decided values of a ring from the log, as many as fit a message; then `LogRead`.
+    ReadLog {
+        /// Which.
+        ring: RingId,
+        /// The first instance that is wanted.
+        from: Instance,
+        /// For whom: who goes on where it stopped is read on from there.
+        to: ServerId,
+        /// Only what is below this position is durable.
+        below_lsn: u64,
+    },
+    /// Offer another server the newest snapshots, as they are on disk. Said again as long as it
+    /// asks: what is on its way already goes on.
     SendSnapshots {
         /// To whom.
         to: ServerId,
-        /// Ascending; all of them are here.
+        /// Of which partitions.
         partitions: Vec<PartitionId>,
     },
-    /// Snapshots of another server are in the place of this server's: the machine is to be put
+    /// Snapshots of other servers are in the place of this server's: the machine is to be put
     /// together anew from the disk, as after a crash.
     Restart,
     /// A session was silent for its time-out (to be logged).

@@ -77,6 +77,8 @@ pub enum PeerMessage {
         /// The highest slot that it knows of.
         position: Slot,
     },
+    /// Heartbeats of coordinators, or the answers to them, of many rings at once.
+    Beats(Vec<(RingId, RingMessage)>),
     /// From where the sender would start again, by its durable snapshots, with each partition.
     Floor(Vec<Covered>),
     /// The sender is too far behind: it needs the receiver's snapshots of these partitions.
@@ -173,6 +175,9 @@ impl PeerMessage {
             PeerMessage::Heartbeat { clock_us, position } => {
                 Body::Heartbeat(wire::Heartbeat { clock_us: *clock_us, position: position.0 })
             }
+            PeerMessage::Beats(beats) => Body::Beats(wire::Beats {
+                rings: beats.iter().map(|(ring, beat)| beat.to_wire(*ring)).collect(),
+            }),
             PeerMessage::Floor(parts) => {
                 Body::Floor(wire::Floor { parts: parts.iter().map(covered_to_wire).collect() })
             }
@@ -232,6 +237,14 @@ impl PeerMessage {
             Body::Touched(m) => PeerMessage::Touched { number: m.number },
             Body::Heartbeat(m) => {
                 PeerMessage::Heartbeat { clock_us: m.clock_us, position: slot(m.position)? }
+            }
+            Body::Beats(m) => {
+                let beats = m.rings.into_iter().map(|message| {
+                    let ring = ring_id(message.ring)?;
+                    let beat = RingMessage::from_wire(message).filter(RingMessage::is_beat);
+                    Ok((ring, beat.ok_or(PeerMessageError::Field("beat"))?))
+                });
+                PeerMessage::Beats(beats.collect::<Result<_, PeerMessageError>>()?)
             }
             Body::Floor(m) => {
                 let parts = m.parts.into_iter().map(covered);

@@ -230,6 +230,15 @@ fn message() -> impl Strategy<Value = PeerMessage> {
         }),
         (partition(), number())
             .prop_map(|(partition, number)| PeerMessage::Detached { partition, number }),
+        vec((ring(), any::<u64>(), any::<bool>()), 0..4).prop_map(|beats| {
+            let beat = |(ring, decided, asks)| {
+                let (ballot, decided) = (Ballot::default(), Instance(decided));
+                let answer = RingMessage::Alive { ballot, decided };
+                let beat = RingMessage::Heartbeat { ballot, decided };
+                (ring, if asks { beat } else { answer })
+            };
+            PeerMessage::Beats(beats.into_iter().map(beat).collect())
+        }),
     ]
 }
 

@@ -25,6 +25,8 @@ mod stream;
 mod tests;
 mod touches;
 mod transfer;
+#[cfg(test)]
+mod transfer_tests;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -211,7 +213,10 @@ impl Server {
             Input::Peer { from, message } => self.peer(from, message, now)?,
             Input::PeerUp { peer } => self.peer_up(peer, now),
             Input::PeerDown { peer } => self.peer_down(peer, now)?,
-            Input::SnapshotsReceived => self.effects.push(Effect::Restart),
+            Input::LogRead { ring, to, values } => self.log_read(ring, to, values)?,
+            Input::SnapshotsArriving { from } => self.snapshots_arriving(from, now),
+            Input::SnapshotReceived { partition } => self.snapshot_received(partition),
+            Input::SnapshotsRefused { from } => self.snapshots_refused(from, now),
         }
         Ok(())
     }
@@ -243,7 +248,7 @@ impl Server {
     fn release(&mut self, at: usize, number: u64) {
         while self.held[at].front().is_some_and(|(waits, ..)| *waits <= number) {
             let Some((_, to, message)) = self.held[at].pop_front() else { return };
-            self.send(to, PeerMessage::Ring(self.ring_id(at), message));
+            self.send_ring(self.ring_id(at), to, message);
         }
     }
 
@@ -291,7 +296,7 @@ impl Server {
                     Some(number) if !mutated!(VoteBeforeSync) => {
                         self.held[at].push_back((number, to, message));
                     }
-                    _ => self.send(to, PeerMessage::Ring(ring, message)),
+                    _ => self.send_ring(ring, to, message),
                 },
                 ring::Effect::BecameCoordinator { .. } => {
                     self.intake[at].clear();
@@ -306,6 +311,7 @@ impl Server {
                         self.front_end.lead_sessions(false);
                     }
                 }
+                ring::Effect::ReadLog { to, instance } => self.read_log(ring, to, instance),
                 ring::Effect::NeedsSnapshot { from, instance } => {
                     self.cannot_catch_up(at, from, instance);
                 }
@@ -398,6 +404,7 @@ impl Server {
             self.say(now);
         }
         self.propose(now)?;
+        self.send_beats();
         Ok(std::mem::take(&mut self.effects))
     }
 

@@ -2,7 +2,9 @@
 //! come. One failure detector for all rings; and what they say goes to where it belongs.
 //! It orders nothing. Part of the server machine. DESIGN sections 3 and 4, ATTACKS rows 20, 21.
 
-use volery_proto::ids::{PartitionId, ServerId, Slot};
+use std::collections::BTreeMap;
+
+use volery_proto::ids::{PartitionId, RingId, ServerId, Slot};
 
 use super::message::PeerMessage;
 use super::snapshots::Covered;
@@ -28,12 +30,21 @@ pub(super) struct Peer {
     floor: Vec<Covered>,
 }
 
+impl Peer {
+    /// Whether it is heard.
+    pub(super) fn is_heard(&self) -> bool {
+        !self.suspected
+    }
+}
+
 /// All others.
 #[derive(Debug)]
 pub(super) struct Peers {
     pub(super) others: Vec<Peer>,
     beat_us: u64,
     beats: u64,
+    /// What rings have to say to each of them at the end of this turn.
+    ring_beats: BTreeMap<ServerId, Vec<(RingId, ring::RingMessage)>>,
 }
 
 impl Peers {
@@ -47,7 +58,8 @@ impl Peers {
             position: Slot(0),
             floor: Vec::new(),
         });
-        Peers { others: others.collect(), beat_us: now.monotonic_us, beats: 0 }
+        let (others, ring_beats) = (others.collect(), BTreeMap::new());
+        Peers { others, beat_us: now.monotonic_us, beats: 0, ring_beats }
     }
 
     /// Whether this server is its whole service.
@@ -107,6 +119,22 @@ impl Server {
         Slot(clock.max(self.known_slot()).0.saturating_add(self.config.cluster.demand_lead_us))
     }
 
+    /// A ring says something. What only says that it lives goes out together with the others'.
+    pub(super) fn send_ring(&mut self, ring: RingId, to: ServerId, message: ring::RingMessage) {
+        if message.is_beat() {
+            self.peers.ring_beats.entry(to).or_default().push((ring, message));
+        } else {
+            self.send(to, PeerMessage::Ring(ring, message));
+        }
+    }
+
+    /// The beats of all rings leave, one message for each server.
+    pub(super) fn send_beats(&mut self) {
+        for (to, beats) in std::mem::take(&mut self.peers.ring_beats) {
+            self.send(to, PeerMessage::Beats(beats));
+        }
+    }
+
     pub(super) fn send(&mut self, to: ServerId, message: PeerMessage) {
         self.effects.push(Effect::Send { to, message });
     }
@@ -123,12 +151,11 @@ impl Server {
         }
         self.heard(from, now)?;
         match message {
-            PeerMessage::Ring(ring, message) => {
-                let Some(at) = self.place(ring) else { return Ok(()) };
-                let ring_now = self.ring_now(now);
-                let mut effects = Vec::new();
-                self.rings[at].handle_message(from, message, ring_now, &mut effects);
-                return self.ring_effects(at, effects);
+            PeerMessage::Ring(ring, message) => self.ring_message(from, ring, message, now)?,
+            PeerMessage::Beats(beats) => {
+                for (ring, message) in beats {
+                    self.ring_message(from, ring, message, now)?;
+                }
             }
             PeerMessage::Commands { ring, again, commands } => {
                 self.take_commands(from, ring, again, commands, now);
@@ -169,6 +196,20 @@ impl Server {
             }
         }
         Ok(())
+    }
+
+    fn ring_message(
+        &mut self,
+        from: ServerId,
+        ring: RingId,
+        message: ring::RingMessage,
+        now: Now,
+    ) -> Result<(), ServerError> {
+        let Some(at) = self.place(ring) else { return Ok(()) };
+        let ring_now = self.ring_now(now);
+        let mut effects = Vec::new();
+        self.rings[at].handle_message(from, message, ring_now, &mut effects);
+        self.ring_effects(at, effects)
     }
 
     /// A server is heard.
@@ -221,7 +262,8 @@ impl Server {
     /// Time passes between the servers, and in the rings.
     pub(super) fn pass_time(&mut self, now: Now) -> Result<(), ServerError> {
         if now.monotonic_us >= self.peers.beat_us {
-            self.peers.beat_us = now.monotonic_us + self.config.cluster.heartbeat_us;
+            self.peers.beat_us =
+                ring::next_beat(now.monotonic_us, self.config.cluster.heartbeat_us);
             self.peers.beats += 1;
             for at in 0..self.peers.others.len() {
                 self.heartbeat(self.peers.others[at].id, now);

@@ -280,7 +280,7 @@ impl Server {
         voters.iter().filter(reached).count() > voters.len() / 2
     }
 
-    /// Whether everything behind the newest snapshots is still in memory.
+    /// Whether there are snapshots behind which everything is still to be had here.
     pub(super) fn holds_newest(&self) -> bool {
         let holds = |floor: &Floor| {
             let mut rings = self.rings.iter().zip(floor.cursors());

@@ -11,7 +11,7 @@ use crate::core::oracle::PartitionMap;
 
 const NOW: Now = Now { unix_us: Slot::EPOCH_UNIX_US + 1_000_000, monotonic_us: 0 };
 
-fn config(map: Arc<PartitionMap>) -> ServerConfig {
+pub(super) fn config(map: Arc<PartitionMap>) -> ServerConfig {
     ServerConfig {
         server: ServerId(1),
         map,

@@ -1,6 +1,10 @@
 //! What a server fetches from others when its own memory does not suffice: contributions that no
-//! replica here has, and, when it is too far behind, all their snapshots. DESIGN sections 6, 8.
+//! replica here has, and, where it is too far behind, their snapshots. DESIGN sections 6, 8.
 //! It carries no snapshot itself: disk and port do. Part of the server machine.
+//!
+//! Each partition's snapshot stands for itself: it is whole as of its own cursors, whichever server
+//! it came from and whenever. What is received counts from the next start on, which comes when
+//! nothing more is needed; a crash before that loses nothing of it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,10 +13,12 @@ use std::sync::Arc;
 use volery_proto::ids::{Instance, PartitionId, RingId, ServerId, Zxid};
 
 use super::message::PeerMessage;
-use super::{Effect, Server, find};
+use super::peers::Peer;
+use super::{Effect, Server, ServerError, find};
 use crate::core::apply::Contribution;
 use crate::core::executor::Partition;
 use crate::core::mutation::mutated;
+use crate::core::ring::Proposed;
 use crate::core::types::Now;
 
 /// A server that asked for snapshots asks again after so many resends.
@@ -22,18 +28,37 @@ const PULLS_A_RESEND: u64 = 8;
 /// After so many pulls that came to nothing snapshots are fetched.
 const PULLS_A_FETCH: u64 = RESENDS_A_FETCH * PULLS_A_RESEND;
 
+/// So often is asked for snapshots without a ring saying again that they are needed.
+pub(super) const ASKED_MAX: u8 = 4;
+/// After a server's snapshot was of no use, nobody is asked for so many times the usual interval.
+const FETCHES_A_REFUSAL: u64 = 5;
+
+/// Who is asked for snapshots.
+#[derive(Clone, Copy, Debug)]
+struct Source {
+    from: ServerId,
+    /// How often, in vain so far.
+    asked: u64,
+    /// When to ask (again), once that is known.
+    due_us: Option<u64>,
+}
+
 /// What is missing here, and who misses something of ours.
 #[derive(Debug, Default)]
 pub(super) struct Transfer {
     /// Per partition: the command that it waits with, when others are asked, and how often they
     /// were.
     lacking: BTreeMap<PartitionId, (Zxid, u64, u64)>,
-    /// Whose snapshots are needed, of which partitions, and when to ask (again).
-    fetch: Option<(ServerId, Vec<PartitionId>, u64)>,
-    /// So many were.
-    fetches: u64,
+    /// The partitions whose snapshots are needed, and how often they were asked for since a ring
+    /// last said so.
+    wanted: BTreeMap<PartitionId, u8>,
+    /// Those that are here, and count from the next start on.
+    received: BTreeSet<PartitionId>,
+    source: Option<Source>,
+    /// For whom the log of a ring is being read.
+    reading: BTreeSet<(RingId, ServerId)>,
     /// Who gets which snapshots once the running cycle is through.
-    fetchers: BTreeMap<ServerId, Vec<PartitionId>>,
+    fetchers: BTreeMap<ServerId, BTreeSet<PartitionId>>,
 }
 
 impl Server {
@@ -95,20 +120,100 @@ impl Server {
                 let asked = entry.2;
                 // Outboxes are trimmed below what a majority has behind it: whoever has not takes
                 // snapshots that are past it.
-                if asked.is_multiple_of(PULLS_A_FETCH) {
-                    self.fetch_of(&[id], None);
+                if asked.is_multiple_of(PULLS_A_FETCH)
+                    && let Some(from) = self.holder(id, asked / PULLS_A_FETCH)
+                {
+                    self.needs_snapshots(from, vec![id]);
                 }
                 if !mutated!(NeverPulls) {
                     self.pull(&lacks, asked);
                 }
             }
         }
-        if let Some((from, partitions, due_us)) = &mut self.transfer.fetch
-            && now.monotonic_us >= *due_us
-        {
-            *due_us = now.monotonic_us + RESENDS_A_FETCH * resend_us;
-            let (from, partitions) = (*from, partitions.clone());
-            self.send(from, PeerMessage::Fetch(partitions));
+        self.ask_for_snapshots(now);
+    }
+
+    /// Asks for the snapshots that are needed, unless they are arriving.
+    fn ask_for_snapshots(&mut self, now: Now) {
+        let resend_us = self.config.cluster.resend_us;
+        let Some(mut source) = self.transfer.source else { return };
+        // The other rings will find out in a moment what they lack.
+        let due_us = source.due_us.unwrap_or(now.monotonic_us + resend_us);
+        source.due_us = Some(due_us);
+        if now.monotonic_us >= due_us {
+            // What no ring has lacked for long has come from a memory after all.
+            let wanted = &mut self.transfer.wanted;
+            wanted.values_mut().for_each(|asked| *asked += 1);
+            wanted.retain(|_, asked| *asked <= ASKED_MAX);
+            if wanted.is_empty() {
+                self.transfer.source = None;
+                return;
+            }
+            source.due_us = Some(now.monotonic_us + RESENDS_A_FETCH * resend_us);
+            source.asked += 1;
+            // A question may be lost with its link: the same server is asked twice.
+            if source.asked > 1 && source.asked % 2 == 1 {
+                source.from = self.next_source(source.from);
+            }
+            let received = &self.transfer.received;
+            let lacking = self.transfer.wanted.keys().filter(|id| !received.contains(id));
+            let lacking: Vec<PartitionId> = lacking.copied().collect();
+            let mut questions: BTreeMap<ServerId, Vec<PartitionId>> = BTreeMap::new();
+            for id in lacking {
+                // Not every server has every partition.
+                let has = self.config.cluster.holds(source.from, id);
+                let from = Some(source.from).filter(|_| has);
+                if let Some(from) = from.or_else(|| self.holder(id, source.asked)) {
+                    questions.entry(from).or_default().push(id);
+                }
+            }
+            for (from, partitions) in questions {
+                self.send(from, PeerMessage::Fetch(partitions));
+            }
+        }
+        self.transfer.source = Some(source);
+    }
+
+    /// The server to ask after this one; who is not heard comes last.
+    fn next_source(&self, from: ServerId) -> ServerId {
+        let wanted = |server: ServerId| {
+            self.transfer.wanted.keys().any(|id| self.config.cluster.holds(server, *id))
+        };
+        let others: Vec<&Peer> =
+            self.peers.others.iter().filter(|peer| peer.id == from || wanted(peer.id)).collect();
+        let after = others.iter().position(|peer| peer.id == from).map_or(0, |at| at + 1);
+        let turn = || others[after..].iter().chain(&others[..after]);
+        turn().find(|peer| peer.is_heard()).or(turn().next()).map_or(from, |peer| peer.id)
+    }
+
+    /// A snapshot is on its way.
+    pub(super) fn snapshots_arriving(&mut self, from: ServerId, now: Now) {
+        let due_us = now.monotonic_us + RESENDS_A_FETCH * self.config.cluster.resend_us;
+        if let Some(source) = &mut self.transfer.source {
+            *source = Source { from, asked: 0, due_us: Some(due_us) };
+        }
+    }
+
+    /// What a server sent is of no use.
+    pub(super) fn snapshots_refused(&mut self, from: ServerId, now: Now) {
+        let pause = FETCHES_A_REFUSAL * RESENDS_A_FETCH * self.config.cluster.resend_us;
+        let next = self.next_source(from);
+        if let Some(source) = &mut self.transfer.source {
+            *source = Source { from: next, asked: 0, due_us: Some(now.monotonic_us + pause) };
+        }
+    }
+
+    /// A snapshot is in its place.
+    pub(super) fn snapshot_received(&mut self, partition: PartitionId) {
+        self.transfer.received.insert(partition);
+        self.start_anew();
+    }
+
+    /// Everything that was needed is there: the next start begins with it.
+    fn start_anew(&mut self) {
+        let Transfer { wanted, received, .. } = &self.transfer;
+        if !wanted.is_empty() && wanted.keys().all(|id| received.contains(id)) {
+            self.effects.push(Effect::Restart);
         }
     }
 
@@ -171,37 +276,56 @@ impl Server {
     /// A ring cannot catch up by values: somebody's snapshots are past what is missing.
     pub(super) fn cannot_catch_up(&mut self, at: usize, from: ServerId, instance: Instance) {
         let behind = |partition: &Partition| partition.cursors().0.instance < instance;
-        let wanted: Vec<PartitionId> = match at.checked_sub(1) {
+        let mut wanted: Vec<PartitionId> = match at.checked_sub(1) {
             Some(own) => vec![self.partitions[own].id()],
             None => self.partitions.iter().filter(|p| behind(p)).map(Partition::id).collect(),
         };
-        self.fetch_of(&wanted, Some(from));
+        // What nobody else has is in the logs: without its only server nothing was trimmed.
+        wanted.retain(|partition| self.holder(*partition, 0).is_some());
+        if !wanted.is_empty() {
+            self.needs_snapshots(from, wanted);
+        }
     }
 
-    /// Some of these partitions are to be fetched: from this server, if it has any of them.
-    fn fetch_of(&mut self, wanted: &[PartitionId], from: Option<ServerId>) {
-        let cluster = &self.config.cluster;
-        let held = |server: ServerId| -> Vec<PartitionId> {
-            wanted.iter().copied().filter(|p| cluster.holds(server, *p)).collect()
-        };
-        let from = from.filter(|from| !held(*from).is_empty());
-        let from = from.or_else(|| self.holder(*wanted.first()?, self.transfer.fetches));
-        let Some(from) = from else { return };
-        let partitions = held(from);
-        self.transfer.fetches += 1;
-        let due_us = self.transfer.fetch.as_ref().map_or(0, |(.., due_us)| *due_us);
-        self.transfer.fetch = Some((from, partitions, due_us));
+    /// Values do not suffice: a ring cannot catch up by them, or contributions are gone.
+    pub(super) fn needs_snapshots(&mut self, from: ServerId, partitions: Vec<PartitionId>) {
+        self.transfer.wanted.extend(partitions.into_iter().map(|id| (id, 0)));
+        self.transfer.source.get_or_insert(Source { from, asked: 0, due_us: None });
+        self.start_anew();
+    }
+
+    /// A server lacks values that only the log holds. It asks again before they are read: one
+    /// reading at a time.
+    pub(super) fn read_log(&mut self, ring: RingId, to: ServerId, from: Instance) {
+        if self.transfer.reading.insert((ring, to)) {
+            let below_lsn = self.durable_lsn;
+            self.effects.push(Effect::ReadLog { ring, from, to, below_lsn });
+        }
+    }
+
+    /// They are read.
+    pub(super) fn log_read(
+        &mut self,
+        ring: RingId,
+        to: ServerId,
+        values: Vec<Proposed>,
+    ) -> Result<(), ServerError> {
+        self.transfer.reading.remove(&(ring, to));
+        let Some(at) = self.place(ring) else { return Ok(()) };
+        let mut effects = Vec::new();
+        self.rings[at].log_read(to, values, &mut effects);
+        self.ring_effects(at, effects)
     }
 
     /// Another server needs snapshots of this one: such behind which everything is still in
-    /// memory, or fresh ones.
+    /// its log, or fresh ones.
     pub(super) fn fetched(&mut self, from: ServerId, partitions: &[PartitionId]) {
-        let here = partitions.iter().copied().filter(|p| find(&self.partitions, *p).is_some());
-        let here: BTreeSet<PartitionId> = here.collect();
+        let here = |id: &&PartitionId| self.partitions.iter().any(|replica| replica.id() == **id);
+        let here: Vec<PartitionId> = partitions.iter().filter(here).copied().collect();
         if here.is_empty() {
             return;
         }
-        self.transfer.fetchers.insert(from, here.into_iter().collect());
+        self.transfer.fetchers.entry(from).or_default().extend(here);
         if self.holds_newest() {
             self.serve_fetchers();
         } else {
@@ -212,6 +336,7 @@ impl Server {
     /// All partitions have snapshots on disk that help.
     pub(super) fn serve_fetchers(&mut self) {
         for (to, partitions) in std::mem::take(&mut self.transfer.fetchers) {
+            let partitions = partitions.into_iter().collect();
             self.effects.push(Effect::SendSnapshots { to, partitions });
         }
     }
@@ -219,6 +344,7 @@ impl Server {
     /// When `fetch` has something to do.
     pub(super) fn fetch_deadline_us(&self) -> Option<u64> {
         let lacking = self.transfer.lacking.values().map(|(_, due_us, _)| *due_us);
-        lacking.chain(self.transfer.fetch.iter().map(|(.., due_us)| *due_us)).min()
+        let source = self.transfer.source.map(|source| source.due_us.unwrap_or_default());
+        lacking.chain(source).min()
     }
 }

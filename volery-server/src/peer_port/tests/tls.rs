@@ -119,6 +119,28 @@ async fn certificates_for_another_host_are_refused_if_hosts_are_verified() {
     one.trouble("TLS: invalid peer certificate: UnknownIssuer").await;
 }
 
+/// Every server has a certificate that the others believe. It must not do to pass for another one:
+/// who dials is held to the host of the server that it says it is, like who is dialed.
+#[tokio::test]
+async fn a_server_with_the_certificate_of_another_host_is_not_believed() {
+    let authority = Authority::new("ours");
+    // Server 3 is elsewhere, and says here that it is server 1.
+    let dial = |verify: bool, verified_there: bool| {
+        let mut one = bind(guarded(1, Some(authority.tls("zoo3.example", verify))));
+        let two = bind(guarded(2, Some(authority.tls(HERE, verified_there))));
+        direct(&mut one, 2, port_of(&two));
+        (Server::start(one), Server::start(two))
+    };
+    let (one, two) = dial(true, true);
+    let words = "the certificate is not for 127.0.0.1, the host of server 1 in the server lines";
+    one.trouble(&format!("it refuses: {words}")).await;
+    two.trouble(&format!("server 1 from 127.0.0.1 is refused: {words}")).await;
+    assert_eq!((one.handle.connected(), two.handle.connected()), (0, 0));
+    // Whoever does not verify hosts does not.
+    let (mut one, _two) = dial(true, false);
+    one.all_connected(Way::Out).await;
+}
+
 #[test]
 fn files_that_do_not_hold_what_they_should_are_named() {
     let authority = Authority::new("ours");

@@ -67,6 +67,11 @@ pub fn purge(dir: &Path, partition: u16, keep: usize) -> Result<Vec<SnapshotInfo
     Ok(left)
 }
 
+/// Where a snapshot stands if it is there.
+pub fn path_of(dir: &Path, partition: u16, zxid: u64) -> PathBuf {
+    dir.join(file_name(partition, zxid))
+}
+
 /// Puts a finished snapshot from another directory of the same file system among those of `dir`.
 pub fn adopt(info: &SnapshotInfo, dir: &Path) -> Result<(), SnapshotError> {
     let place = dir.join(file_name(info.partition, info.zxid));

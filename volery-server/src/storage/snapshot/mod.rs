@@ -16,6 +16,7 @@
 mod error;
 mod format;
 mod list;
+mod partial;
 mod read;
 mod sink;
 mod write;
@@ -25,7 +26,8 @@ mod tests;
 
 pub use error::SnapshotError;
 pub use format::{CHUNK_BYTES_MAX, Flaw};
-pub use list::{SnapshotInfo, adopt, list, purge, remove_unfinished};
+pub use list::{SnapshotInfo, adopt, list, path_of, purge, remove_unfinished};
+pub use partial::PartialSnapshot;
 pub use read::SnapshotReader;
 pub use sink::{OnEvent, SinkFull, SinkOptions, SnapshotEvent, SnapshotSink};
 pub use write::SnapshotWriter;

@@ -17,6 +17,7 @@ mod memory;
 pub mod recover;
 mod scan;
 mod segment;
+mod tail;
 mod writer;
 
 #[cfg(test)]
@@ -31,6 +32,7 @@ pub use format::{Flaw, HEADER_BYTES, RECORD_HEADER_BYTES};
 pub use memory::Memory;
 pub use recover::{Cut, Record, Recovered};
 pub use scan::SegmentEnd;
+pub use tail::LogTail;
 pub use writer::{WalHandle, WalStats};
 
 /// Called by the writer thread when a write has become durable, with the token of the last append
@@ -168,18 +170,19 @@ impl Wal {
     }
 }
 
-/// Notes a loss of memory, before anything is cut or created.
+/// Notes a loss of memory, before anything is cut or created. A cut counts for more than an empty
+/// directory: a server that was new has since been able to acknowledge something.
 fn remember(dir: &Path, recovered: &Recovered) -> Result<Memory, WalError> {
     let lost = match &recovered.cut {
         _ if recovered.was_empty => Memory::New,
         Some(cut) if cut.synced_record_may_be_lost => Memory::Cut,
         _ => return Ok(recovered.memory),
     };
-    if recovered.memory == Memory::Whole {
-        lost.save(dir)?;
-        return Ok(lost);
+    if recovered.memory == Memory::Cut || recovered.memory == lost {
+        return Ok(recovered.memory);
     }
-    Ok(recovered.memory)
+    lost.save(dir)?;
+    Ok(lost)
 }
 
 fn report_cut(cut: &Cut) {

@@ -199,7 +199,12 @@ fn read_segment(path: &Path, recent: bool) -> Result<Vec<u8>, WalError> {
     Ok(data)
 }
 
-fn check_header(data: &[u8], path: &Path, first_lsn: u64, identity: u64) -> Result<(), WalError> {
+pub(super) fn check_header(
+    data: &[u8],
+    path: &Path,
+    first_lsn: u64,
+    identity: u64,
+) -> Result<(), WalError> {
     let header = format::decode_header(data).map_err(|flaw| damaged(path, 0, flaw))?;
     if header.version > format::VERSION {
         return Err(WalError::NewerFormat { file: path.to_path_buf(), found: header.version });
@@ -215,7 +220,7 @@ fn check_header(data: &[u8], path: &Path, first_lsn: u64, identity: u64) -> Resu
     Ok(())
 }
 
-fn damaged(path: &Path, offset: u64, flaw: Flaw) -> WalError {
+pub(super) fn damaged(path: &Path, offset: u64, flaw: Flaw) -> WalError {
     WalError::Damaged { file: path.to_path_buf(), offset, flaw }
 }
 

@@ -146,3 +146,36 @@ fn an_empty_directory_counts_as_new_only_if_all_agree() {
         assert_eq!(ring.is_memory_lost(), !votes);
     }
 }
+
+/// Goal: a new ring whose servers all die as it founds itself goes on where it was. What the log
+/// says of a member's return is durable before its first vote, so it counts, although the storage
+/// still says that the directory was empty.
+#[test]
+fn a_member_that_has_returned_stays_whatever_the_storage_remembers() {
+    let mut recovered = RecoveredRing::new(RING);
+    recovered.memory_new();
+    let mut ring = Ring::new(config(), recovered).expect("an empty log");
+    let mut effects = Vec::new();
+    ring.start(at(1), &mut effects);
+    for ballot in [Ballot::default(), Ballot { round: 1, server: ME }] {
+        for from in [LEADER, ServerId(3)] {
+            let new = RingMessage::New { ballot, trial: ballot == Ballot::default() };
+            ring.handle_message(from, new, at(2), &mut effects);
+        }
+    }
+    assert!(!ring.is_memory_lost());
+    for (records, lost) in [(0, true), (1, true), (2, false)] {
+        let appends = effects.iter().filter_map(|effect| match effect {
+            Effect::Append { record, .. } => Some(record.clone()),
+            _ => None,
+        });
+        let mut recovered = RecoveredRing::new(RING);
+        for record in appends.take(records) {
+            let body = decode_record(record).expect("a record").body.expect("a body");
+            recovered.record(body).expect("a good record");
+        }
+        recovered.memory_new();
+        let again = Ring::new(config(), recovered).expect("a good log");
+        assert_eq!(again.is_memory_lost(), lost, "{records} records");
+    }
+}

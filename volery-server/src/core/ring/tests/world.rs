@@ -9,7 +9,10 @@ use volery_proto::ids::{Instance, RingId, ServerId, Slot};
 use volery_proto::ring::decode_record;
 
 use super::super::mutant::Mutant;
-use super::super::{Effect, LogRecordBody, Now, RecoveredRing, Ring, RingConfig, RingMessage};
+use super::super::{
+    Effect, LEARNED_MAX, LogRecordBody, LogValues, Now, RecoveredRing, Ring, RingConfig,
+    RingMessage,
+};
 use super::alone::command;
 use super::checker::Checker;
 use super::random::Random;
@@ -298,6 +301,7 @@ impl World {
                     self.checker.decided(n.cursor, instance, position, &value);
                     n.cursor = Instance(instance.0 + 1);
                 }
+                Effect::ReadLog { to, instance } => self.read_log(node, to, instance),
                 Effect::NeedsSnapshot { from, instance } => {
                     let from = usize::from(from.0) - 1;
                     self.after(20_000, Event::Install { node, from, instance });
@@ -314,6 +318,25 @@ impl World {
             let life = self.nodes[node].life;
             let delay = self.random.below(self.weather.sync_us);
             self.after(delay, Event::Synced { node, life, number: last, length });
+        }
+    }
+
+    /// What is on disk of what a learner lacks.
+    fn read_log(&mut self, node: usize, to: ServerId, instance: Instance) {
+        let n = &mut self.nodes[node];
+        let mut found = LogValues::new(instance);
+        for record in &n.log[..n.synced] {
+            let body = decode_record(record.clone()).expect("a record").body.expect("a body");
+            assert!(found.record(body), "a good ballot");
+        }
+        let values = std::iter::from_fn(|| found.pop()).take(LEARNED_MAX).collect();
+        let mut effects = Vec::new();
+        if let Some(ring) = n.ring.as_mut() {
+            ring.log_read(to, values, &mut effects);
+        }
+        for effect in effects {
+            let Effect::Send { to, message, .. } = effect else { continue };
+            self.transmit(node, usize::from(to.0) - 1, message);
         }
     }
 

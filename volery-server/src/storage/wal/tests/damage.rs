@@ -97,6 +97,27 @@ fn an_empty_directory_is_a_lost_memory_until_it_is_restored() {
     assert_eq!((log.recovered.was_empty, log.recovered.memory), (false, Memory::New));
 }
 
+/// A new server has promised and accepted, and its log goes bad before it was told to have a
+/// memory: then it has forgotten something, and is no longer one that never knew anything.
+#[test]
+fn a_cut_of_what_a_new_server_synced_is_more_than_an_empty_directory() {
+    let dir = tempfile::tempdir().unwrap();
+    let (file, ends) = three_writes(dir.path());
+    assert_eq!(Log::open(dir.path()).unwrap().recovered.memory, Memory::New);
+    flip(&file, ends[1] as usize + 17);
+    let log = Log::open(dir.path()).unwrap();
+    assert!(log.recovered.cut.as_ref().unwrap().synced_record_may_be_lost);
+    assert_eq!(log.recovered.memory, Memory::Cut);
+    drop(log);
+    let log = Log::open(dir.path()).unwrap();
+    assert_eq!((log.recovered.cut.clone(), log.recovered.memory), (None, Memory::Cut));
+    drop(log);
+    // Whoever empties the directory by hand and leaves the mark has not made it new.
+    segments(dir.path()).iter().for_each(|file| fs::remove_file(file).unwrap());
+    let log = Log::open(dir.path()).unwrap();
+    assert_eq!((log.recovered.was_empty, log.recovered.memory), (true, Memory::Cut));
+}
+
 #[test]
 fn after_a_cut_no_stale_byte_comes_back() {
     let dir = tempfile::tempdir().unwrap();
