@@ -20,6 +20,9 @@ use crate::core::types::Now;
 /// after a part of one.
 const RESENDS_TO_BEGIN: u64 = 4;
 
+/// A replica that is asked for nothing hears of this front end after so many resends.
+const RESENDS_A_PROBE: u64 = 4;
+
 /// Requests for a partition that no replica answers for wait for so many resends.
 const RESENDS_TO_WAIT: u64 = 10;
 
@@ -34,6 +37,9 @@ struct Link {
     begin_us: u64,
     /// When those that wait for an answer are closed, unless one has begun.
     wait_us: u64,
+    /// When it is asked whether it still knows this front end: its process may have begun anew,
+    /// and all that is awaited of it are events.
+    probe_us: u64,
 }
 
 /// All of them.
@@ -45,9 +51,10 @@ pub(super) struct Links {
 impl Links {
     /// The partitions of the map that are not here, none reached yet.
     pub(super) fn new(attachments: &Attachments, now: Now) -> Links {
-        let (begin_us, wait_us) = (now.monotonic_us, now.monotonic_us);
+        let (begin_us, wait_us, probe_us) = (now.monotonic_us, now.monotonic_us, 0);
         let link = |partition| {
-            (partition, Link { to: None, stream: Stream::new(), count: 0, begin_us, wait_us })
+            let stream = Stream::new();
+            (partition, Link { to: None, stream, count: 0, begin_us, wait_us, probe_us })
         };
         Links { of: attachments.partitions().map(link).collect() }
     }
@@ -223,6 +230,14 @@ impl Server {
             while let Some(batch) = link.stream.next(now.monotonic_us, resend_us) {
                 messages.push(PeerMessage::Attach(Attach { partition, number, batch }));
             }
+            let probe = messages.is_empty() && now.monotonic_us >= link.probe_us;
+            if probe && self.attachments.is_up(partition) {
+                let batch = link.stream.probe();
+                messages.push(PeerMessage::Attach(Attach { partition, number, batch }));
+            }
+            if !messages.is_empty() {
+                link.probe_us = now.monotonic_us + RESENDS_A_PROBE * resend_us;
+            }
             for message in messages {
                 self.send(to, message);
             }
@@ -236,7 +251,8 @@ impl Server {
             let begin = link.to.map(|_| link.begin_us).filter(|_| !up);
             let wait = (!up).then_some(link.wait_us);
             let said = link.stream.deadline_us().filter(|_| link.to.is_some());
-            begin.into_iter().chain(wait).chain(said).min()
+            let probe = up.then_some(link.probe_us);
+            begin.into_iter().chain(wait).chain(said).chain(probe).min()
         });
         links.flatten().min().filter(|_| self.front_end.serving())
     }

@@ -119,6 +119,11 @@ impl<T: Clone> Stream<T> {
         Some(Batch { first, seen: self.seen, items })
     }
 
+    /// A message that says nothing new: whoever does not know this side any more will say so.
+    pub(super) fn probe(&self) -> Batch<T> {
+        Batch { first: self.first + self.sent as u64, seen: self.seen, items: Vec::new() }
+    }
+
     /// When `next` has something to say that it has not now.
     pub(super) fn deadline_us(&self) -> Option<u64> {
         let resend = (self.sent > 0).then_some(self.resend_at);
