@@ -54,9 +54,20 @@ const OF_BOTH: [Mutation; 7] = [
     Mutation::BarriersReused,
 ];
 
-/// A fault that no history may show.
+/// What only partitions on some of the servers can show.
+const OF_PLACEMENTS: [Mutation; 7] = [
+    Mutation::AttachmentForgotten,
+    Mutation::EarlyAnswerAcross,
+    Mutation::NeverPulls,
+    Mutation::NeverGives,
+    Mutation::OwnFloors,
+    Mutation::EventsPassReads,
+    Mutation::AnswersOutdated,
+];
+
+/// A fault that no history may show: duplicates are known, and who is not told asks.
 fn is_harmless(mutation: Mutation) -> bool {
-    mutation == Mutation::ProposedTwice
+    matches!(mutation, Mutation::ProposedTwice | Mutation::NeverGives)
 }
 
 /// Many partitions whose rings run apart, and a clock that jumps: the world in which the order of
@@ -172,12 +183,48 @@ fn bend_cluster(mutation: Mutation) -> &'static dyn Fn(&mut Profile) {
     }
 }
 
+/// Everybody watches, and servers come and go.
+fn watching_elsewhere(profile: &mut Profile) {
+    profile.watches = 600;
+    profile.writes = 600;
+    profile.multis = 300;
+    profile.faults.crash_us = 300_000;
+    profile.faults.connection_us = 0;
+    profile.server.skip.together = false;
+}
+
+/// Messages are lost, and everything goes to several partitions.
+fn exchanging(profile: &mut Profile) {
+    profile.net.loss_permille = 50;
+    profile.writes = 800;
+    profile.multis = 400;
+}
+
+/// The same, and little is kept for long.
+fn trimming(profile: &mut Profile) {
+    exchanging(profile);
+    profile.faults.crash_us = 200_000;
+    profile.faults.cut_us = 200_000;
+    profile.server.snapshot_every = 5;
+    profile.server.snapshots_kept = 1;
+}
+
+/// The same for a world of partitions on some of the servers.
+fn bend_placed(mutation: Mutation) -> &'static dyn Fn(&mut Profile) {
+    match mutation {
+        Mutation::OwnFloors => &trimming,
+        Mutation::EarlyAnswerAcross | Mutation::NeverPulls | Mutation::NeverGives => &exchanging,
+        _ => &watching_elsewhere,
+    }
+}
+
 /// The first of so many histories that is caught, printed as a line.
 fn caught(mutation: Mutation, kind: Kind, seeds: u64) -> bool {
     let wanted = std::env::var("VOLERY_SIM_MUTANT").ok();
     let bend = match kind {
         Kind::Alone => bend(mutation),
         Kind::Cluster => bend_cluster(mutation),
+        Kind::Placed => bend_placed(mutation),
     };
     plant(Some(mutation));
     let caught = (0..seeds).find_map(|seed| {
@@ -215,6 +262,26 @@ fn bent_clusters_are_sound() {
             assert!(report.broken.is_none(), "bend {at}, seed {seed}: {:?}", report.broken);
         }
     }
+    let bends: [Bend; 3] = [watching_elsewhere, exchanging, trimming];
+    for (at, bend) in bends.into_iter().enumerate() {
+        for seed in 0..10 {
+            let report = runner::run_with(Kind::Placed, seed, false, &bend);
+            assert!(report.broken.is_none(), "placed {at}, seed {seed}: {:?}", report.broken);
+        }
+    }
+}
+
+#[test]
+fn every_mutant_of_placements_is_caught() {
+    println!("{:<24} {:<20} seeds", "mutant of placements", "caught by");
+    let mut survivors = Vec::new();
+    for mutation in OF_PLACEMENTS.into_iter().filter(|mutation| is_wanted(*mutation)) {
+        let seeds = if is_harmless(mutation) { 200 } else { CLUSTER_SEEDS };
+        if caught(mutation, Kind::Placed, seeds) == is_harmless(mutation) {
+            survivors.push(mutation);
+        }
+    }
+    assert!(survivors.is_empty(), "not as they should: {survivors:?}");
 }
 
 #[test]
@@ -237,8 +304,9 @@ fn every_mutant_is_caught() {
     let mut survivors = Vec::new();
     println!("{:<24} {:<20} seeds", "mutant", "caught by");
     for mutation in Mutation::ALL.iter().copied() {
-        let elsewhere =
-            OF_CLUSTERS.contains(&mutation) || Mutation::OF_THE_EXECUTOR.contains(&mutation);
+        let elsewhere = OF_CLUSTERS.contains(&mutation)
+            || OF_PLACEMENTS.contains(&mutation)
+            || Mutation::OF_THE_EXECUTOR.contains(&mutation);
         if !is_wanted(mutation) || elsewhere {
             continue;
         }

@@ -1,6 +1,7 @@
 //! What kind of world a seed makes: partitions, map, policies, faults, load.
 //! It holds no state of a run. Used by the world and by the tests that need a special world.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use volery_proto::command::CommandFlags;
@@ -229,6 +230,50 @@ impl Profile {
     /// Some worlds have `reads=linearizable`: by a number that each draws anyway.
     pub(crate) fn choose_reads(&mut self) {
         self.server.front_end.linearizable_reads = self.server.hash_seed.is_multiple_of(4);
+    }
+
+    /// The world of a seed with several servers, each of which has some of the partitions.
+    pub(crate) fn of_placed(prng: &mut Prng) -> Profile {
+        let mut profile = Profile::of_cluster(prng);
+        let servers = prng.range(3, 7) as u8;
+        let partitions = prng.range(2, 6) as u16;
+        let map = Arc::new(map(prng, partitions));
+        let replicas = *prng.pick(&[1, 2, 3, 3, 3]);
+        let mut placement: BTreeMap<PartitionId, Vec<ServerId>> = BTreeMap::new();
+        for partition in (1..=partitions).map(PartitionId) {
+            let from = prng.below(u64::from(servers));
+            let step = prng.range(1, 2);
+            let place = |i: u64| ServerId(((from + i * step) % u64::from(servers)) as u8 + 1);
+            let mut places: Vec<ServerId> = (0..replicas).map(place).collect();
+            places.sort_unstable();
+            places.dedup();
+            placement.insert(partition, places);
+        }
+        // Nobody is without.
+        for server in (1..=servers).map(ServerId) {
+            if placement.values().all(|places| !places.contains(&server)) {
+                let partition = PartitionId(prng.range(1, u64::from(partitions)) as u16);
+                let places = placement.entry(partition).or_default();
+                places.push(server);
+                places.sort_unstable();
+            }
+        }
+        if placement.values().any(|places| places.len() < 2) {
+            // Nobody could tell the one server what it held.
+            profile.faults.wipe_us = 0;
+        }
+        let voters = *prng.pick(&[3, servers.min(5)]);
+        let first = prng.below(u64::from(servers)) as u8;
+        let mut global: Vec<ServerId> =
+            (0..voters).map(|i| ServerId((first + i) % servers + 1)).collect();
+        global.sort_unstable();
+        profile.partitions = partitions;
+        profile.map = map.clone();
+        profile.server.map = map;
+        let cluster = &mut profile.server.cluster;
+        cluster.members = (1..=servers).map(ServerId).collect();
+        (cluster.placement, cluster.global) = (placement, Some(global));
+        profile
     }
 
     /// Whether there is one server.

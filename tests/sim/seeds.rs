@@ -13,6 +13,7 @@ fn fail(kind: Kind, seed: u64, broken: &Broken) -> ! {
     let test = match kind {
         Kind::Alone => "one_seed",
         Kind::Cluster => "one_cluster_seed",
+        Kind::Placed => "one_placed_seed",
     };
     panic!(
         "seed {seed}: {}: {}\n\
@@ -84,6 +85,17 @@ fn fresh_cluster_seeds() {
     run_all(Kind::Cluster, (0..runs(100)).map(|i| base.wrapping_add(i)));
 }
 
+#[test]
+fn fixed_placed_seeds() {
+    run_all(Kind::Placed, 0..100);
+}
+
+#[test]
+fn fresh_placed_seeds() {
+    let base = base();
+    run_all(Kind::Placed, (0..runs(100)).map(|i| base.wrapping_add(i)));
+}
+
 fn replay(kind: Kind) {
     let Some(seed) = number("VOLERY_SIM_SEED") else { return };
     let report = run_with(kind, seed, true, &|_| {});
@@ -102,6 +114,12 @@ fn one_seed() {
 #[test]
 fn one_cluster_seed() {
     replay(Kind::Cluster);
+}
+
+/// The same where partitions are on some of the servers.
+#[test]
+fn one_placed_seed() {
+    replay(Kind::Placed);
 }
 
 fn passes(kind: Kind, seed: u64) {
@@ -143,5 +161,7 @@ fn the_simulator_is_deterministic() {
     for seed in 1_000..1_010 {
         let (once, twice) = (run(Kind::Cluster, seed), run(Kind::Cluster, seed));
         assert_eq!(once.trace_hash, twice.trace_hash, "cluster seed {seed}");
+        let (once, twice) = (run(Kind::Placed, seed), run(Kind::Placed, seed));
+        assert_eq!(once.trace_hash, twice.trace_hash, "placed seed {seed}");
     }
 }

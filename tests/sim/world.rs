@@ -116,7 +116,7 @@ impl World {
             now_us: 0,
             queue: BTreeMap::new(),
             next_event: 0,
-            ledger: Ledger::new(machines.len()),
+            ledger: Ledger::new(&machines),
             machines,
             clients,
             connections: BTreeMap::new(),
@@ -460,9 +460,9 @@ impl World {
         config.cluster.seed = config.hash_seed;
         let machine = &self.machines[server];
         let now = machine.now(self.now_us);
-        let (records, count) = (machine.disk.records(), self.profile.partitions);
+        let records = machine.disk.records();
         let snapshots = machine.disk.snapshots(|_| 0);
-        let started = machine::start(&config, count, records, &snapshots, machine.lost, now);
+        let started = machine::start(&config, records, &snapshots, machine.lost, now);
         let started = started.map_err(|e| format!("server {server}: {e}"))?;
         if self.profile.alone() {
             crate::property::replay::check(self, &started)?;

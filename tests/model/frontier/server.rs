@@ -12,7 +12,7 @@ use volery_proto::ids::{Instance, RingId, ServerId, Slot, Zxid};
 use volery_proto::zk::{ConnectRequest, Request};
 use volery_server::core::executor::{CommandOutcome, Output, Partition};
 use volery_server::core::front_end::{
-    ClientEffect, FrontEnd, FrontEndConfig, Handshake, Received, Replicas,
+    Attachments, ClientEffect, FrontEnd, FrontEndConfig, Handshake, Received, Replicas,
 };
 use volery_server::core::merge::skip::{Demands, SkipPolicy};
 use volery_server::core::oracle::PartitionMap;
@@ -100,6 +100,8 @@ struct Living {
     front_end: FrontEnd,
     partitions: Vec<Partition>,
     demands: Demands,
+    /// None: every partition is here.
+    attachments: Attachments,
     taken: [usize; PARTITIONS + 1],
     conns: Vec<ConnId>,
     now: Now,
@@ -125,7 +127,17 @@ impl Living {
         let partitions = map.partitions().map(|p| Partition::new(p, map.clone(), 7)).collect();
         let demands = Demands::new(SkipPolicy::default(), PARTITIONS as u16);
         let taken = [0; PARTITIONS + 1];
-        Living { id, map, front_end, partitions, demands, taken, conns: Vec::new(), now: BEGIN }
+        Living {
+            id,
+            map,
+            front_end,
+            partitions,
+            attachments: Attachments::default(),
+            demands,
+            taken,
+            conns: Vec::new(),
+            now: BEGIN,
+        }
     }
 
     fn take(&mut self, input: Input) -> Outcome {
@@ -146,13 +158,22 @@ impl Living {
             }
             Input::Requests(conn, requests) => self.front_end.requests(conn, requests, self.now),
             Input::Closed(conn) => {
-                let mut replicas =
-                    Replicas::new(&mut self.partitions, &self.map, &mut self.demands);
+                let mut replicas = Replicas::new(
+                    &mut self.partitions,
+                    &mut self.attachments,
+                    &self.map,
+                    &mut self.demands,
+                );
                 self.front_end.closed(conn, &mut replicas);
             }
             Input::Late => self.now.monotonic_us += STALE_US,
         }
-        let mut replicas = Replicas::new(&mut self.partitions, &self.map, &mut self.demands);
+        let mut replicas = Replicas::new(
+            &mut self.partitions,
+            &mut self.attachments,
+            &self.map,
+            &mut self.demands,
+        );
         outcome.effects = self.front_end.settle(&mut replicas, self.now);
         outcome.proposals = self.front_end.take_proposals();
         self.front_end.take_latencies();

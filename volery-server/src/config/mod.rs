@@ -10,6 +10,7 @@ pub mod keys;
 mod known;
 pub mod partition_map;
 mod peer_tls;
+pub mod placement;
 pub mod properties;
 mod read;
 mod read_cluster;

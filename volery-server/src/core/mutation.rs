@@ -98,6 +98,20 @@ mod planted {
         PartsApart,
         /// 18: a partition answers with what it finds at the others, delivered or not.
         EarlyAnswer,
+        /// 18: so it does for a replica on another server.
+        EarlyAnswerAcross,
+        /// 17: a session goes on where the replica that holds its watches is lost.
+        AttachmentForgotten,
+        /// Contributions are not sent to other servers, and those that lack them do not ask.
+        NeverGives,
+        /// Who lacks a contribution does not ask for it.
+        NeverPulls,
+        /// A server trims by what its own partitions have, whatever the others still need.
+        OwnFloors,
+        /// A read elsewhere that sets a watch does not hold back the events behind it.
+        EventsPassReads,
+        /// An answer from elsewhere counts though the session has seen more meanwhile.
+        AnswersOutdated,
         /// 19: the number of a sequential znode takes part in the spread.
         NumberSpreads,
         /// 20: any lastZxidSeen is believed.

@@ -9,6 +9,7 @@
 //!
 //! *Delivered* is what the merge has handed out, *executed* what has also left `set_aside`.
 
+mod ask;
 mod dedup;
 mod deliver;
 mod ending;
@@ -40,7 +41,8 @@ use dedup::FrontEnds;
 use exchange::Exchange;
 use set_aside::SetAside;
 
-pub use local::{Again, Client, Served, WatchList};
+pub use ask::{Answer, path_again};
+pub use local::{Client, WatchList};
 pub use set_aside::Scope;
 pub use snapshot::SnapshotError;
 
@@ -239,6 +241,15 @@ impl Partition {
     #[must_use]
     pub fn last_start(&self, server: ServerId) -> u64 {
         self.front_ends.known.get(&server).map_or(0, |known| known.start)
+    }
+
+    /// The last number of a front end's in ring 0 and in the own ring that was delivered here, if
+    /// this is the incarnation that is known.
+    #[must_use]
+    pub fn last_numbers(&self, server: ServerId, incarnation: Zxid) -> (u64, u64) {
+        let known = self.front_ends.known.get(&server);
+        let known = known.filter(|known| known.incarnation == incarnation);
+        known.map_or((0, 0), |known| (known.global, known.own))
     }
 
     /// Where it reads on in ring 0 and in its own ring after a restart.

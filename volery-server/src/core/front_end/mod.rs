@@ -7,11 +7,14 @@
 //!          → release (may the client see it?) → bytes
 //! ```
 
+mod attachment;
 mod barrier;
 mod connection;
+mod elsewhere;
 mod handshake;
 mod numbering;
 mod order;
+mod parts;
 mod release;
 mod replicas;
 mod serve;
@@ -39,6 +42,7 @@ use numbering::{Numbering, Waiter};
 use shared::Shared;
 use stale::Stale;
 
+pub use attachment::{Ask, AskRead, Attachments, Told};
 pub use connection::ConnectionStats;
 pub use handshake::Handshake;
 pub use order::{Received, decode_request};
@@ -255,8 +259,8 @@ impl FrontEnd {
     pub fn closed(&mut self, conn: ConnId, replicas: &mut Replicas<'_>) {
         let Some(connection) = self.connections.remove(&conn) else { return };
         self.counters.outstanding -= connection.queue.len() as u64;
-        for partition in connection.watched {
-            replicas.partition(partition).drop_connection(conn);
+        for partition in connection.watched.iter().chain(&connection.known) {
+            replicas.drop_connection(*partition, conn);
         }
         if self.sessions.get(&connection.session) == Some(&conn) {
             self.sessions.remove(&connection.session);

@@ -41,10 +41,32 @@ impl Numbering {
     pub(super) fn take(&mut self, sequence: u64) -> Option<Waiter> {
         let at = usize::try_from(sequence.checked_sub(self.first)?).ok()?;
         let waiter = self.waiters.get_mut(at)?.take();
+        self.settle();
+        waiter
+    }
+
+    fn settle(&mut self) {
         while matches!(self.waiters.front(), Some(None)) {
             self.waiters.pop_front();
             self.first += 1;
         }
-        waiter
+    }
+
+    /// No result through this number will come.
+    pub(super) fn discard_through(&mut self, sequence: u64) {
+        while self.first <= sequence && self.waiters.pop_front().is_some() {
+            self.first += 1;
+        }
+        self.settle();
+    }
+
+    /// Forgets whoever waits no more.
+    pub(super) fn retain(&mut self, waits: impl Fn(&Waiter) -> bool) {
+        for waiter in &mut self.waiters {
+            if waiter.as_ref().is_some_and(|waiter| !waits(waiter)) {
+                *waiter = None;
+            }
+        }
+        self.settle();
     }
 }

@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use volery_proto::command::Operation;
-use volery_proto::ids::Zxid;
+use volery_proto::ids::{PartitionId, Zxid};
 use volery_proto::jute::{Jute, Reader};
 use volery_proto::zk::{ErrorCode, OpCode, Request, RequestHeader};
 
@@ -63,6 +63,8 @@ impl Work {
 enum Turn {
     Now,
     Wait,
+    /// For a replica of this partition.
+    Reach(PartitionId),
 }
 
 impl Connection {
@@ -73,9 +75,20 @@ impl Connection {
             Work::Ordered(_) if self.reading && mutated!(WritesPassReads) => Turn::Now,
             _ if self.reading => Turn::Wait,
             Work::Ordered(operation) => {
-                let ring = replicas.map().destination(operation).ring();
-                let together = self.ordered == 0 || self.ring == ring;
-                if together || mutated!(WritesDoNotWait) { Turn::Now } else { Turn::Wait }
+                let destination = replicas.map().destination(operation);
+                let together = self.ordered == 0 || self.ring == destination.ring();
+                if !(together || mutated!(WritesDoNotWait)) {
+                    return Turn::Wait;
+                }
+                // Its result would not come: nothing is numbered for a partition that is gone.
+                let gone = match &destination {
+                    Destination::One(one) => Some(*one).filter(|p| !replicas.is_reached(*p)),
+                    Destination::Several(several) => {
+                        several.iter().copied().find(|p| !replicas.is_reached(*p))
+                    }
+                    Destination::All => None,
+                };
+                gone.map_or(Turn::Now, Turn::Reach)
             }
             Work::Read(_) if self.ordered > 0 && !mutated!(ReadsPassWrites) => Turn::Wait,
             _ => Turn::Now,
@@ -127,7 +140,13 @@ impl FrontEnd {
             let at = connection.begun;
             let Some(item) = connection.queue.get(at) else { return };
             let State::Queued(work) = &item.state else { return };
-            if let Turn::Wait = connection.turn(work, replicas) {
+            connection.stuck = match connection.turn(work, replicas) {
+                Turn::Now => None,
+                Turn::Wait => return,
+                Turn::Reach(partition) => Some(partition),
+            };
+            if connection.stuck.is_some() {
+                self.blocked.push(conn);
                 return;
             }
             let number = connection.first + at as u64;

@@ -48,7 +48,7 @@ impl Connection {
             return Held::No(zxid);
         }
         let conn = self.id;
-        self.watched.retain(|partition| replicas.partition(*partition).watches_for(conn));
+        self.watched.retain(|partition| replicas.may_hold(*partition, conn));
         let mut behind = Vec::new();
         for partition in &self.watched {
             if replicas.position(*partition) < zxid {
@@ -60,8 +60,9 @@ impl Connection {
             // An answered command has no result below it that is still to come, whatever other
             // commands are set aside where it ran; but a closing is answered once all have it.
             let done = matches!(item.state, State::Done(_));
-            let is_behind = |p: &PartitionId| {
-                (if done { replicas.delivered(*p) } else { replicas.position(*p) }) < zxid
+            let is_behind = |p: &PartitionId| match done {
+                true => replicas.is_reached(*p) && replicas.delivered(*p) < zxid,
+                false => replicas.position(*p) < zxid,
             };
             match &item.destination {
                 None => {}
@@ -70,7 +71,8 @@ impl Connection {
                     behind.extend(several.iter().copied().filter(is_behind));
                 }
                 Some(Destination::All) => {
-                    behind.extend(replicas.map().partitions().filter(is_behind));
+                    let reached = replicas.map().partitions().filter(|p| replicas.is_reached(*p));
+                    behind.extend(reached.filter(is_behind));
                 }
             }
         }
@@ -126,6 +128,9 @@ impl FrontEnd {
         let Some(connection) = self.connections.get_mut(&conn) else { return };
         while connection.phase == Phase::Open {
             let Some((zxid, is_event, by_clock)) = connection.next_message() else { return };
+            if is_event && connection.holds_events() {
+                return;
+            }
             let message = (zxid, by_clock);
             let told = match connection.held(message, replicas, &mut self.stale, now) {
                 Held::No(told) => told,

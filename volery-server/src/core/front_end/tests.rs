@@ -63,7 +63,8 @@ fn settled(front_end: &mut FrontEnd) -> Vec<(RingId, Command)> {
     let partition = |id| Partition::new(PartitionId(id), map.clone(), 1);
     let mut partitions = [partition(1), partition(2)];
     let mut demands = Demands::new(SkipPolicy::default(), 2);
-    let mut replicas = Replicas::new(&mut partitions, &map, &mut demands);
+    let mut attachments = Attachments::default();
+    let mut replicas = Replicas::new(&mut partitions, &mut attachments, &map, &mut demands);
     front_end.settle(&mut replicas, NOW);
     front_end.take_proposals()
 }
