@@ -214,8 +214,11 @@ impl Profile {
 
     /// One partition of several is dead for seconds, and nothing else fails but connections.
     pub(crate) fn kill_a_partition(&mut self) {
-        let map = Arc::new(PartitionMap::new(1, 3, &["/*".to_owned()], &[]));
-        (self.partitions, self.map, self.server.map) = (3, map.clone(), map);
+        // Those that lie on some of the servers stay as they are.
+        if self.server.cluster.placement.is_empty() {
+            let map = Arc::new(PartitionMap::new(1, 3, &["/*".to_owned()], &[]));
+            (self.partitions, self.map, self.server.map) = (3, map.clone(), map);
+        }
         self.faults = Faults { connection_us: 300_000, ..Faults::default() };
         self.net.loss_permille = 0;
         self.net.delay_us = self.net.delay_us.min(1_000);
@@ -223,7 +226,7 @@ impl Profile {
         (self.skew_us, self.clock_back) = (10, false);
         (self.requests, self.think_us, self.watches, self.steady) = (200, 60_000, 500, true);
         self.server.front_end.stale_us = 300_000;
-        let ring = RingId(1 + (self.server.hash_seed % 3) as u16);
+        let ring = RingId(1 + (self.server.hash_seed % u64::from(self.partitions)) as u16);
         self.mute = Some((ring, 1_000_000, 5_000_000));
     }
 

@@ -136,13 +136,23 @@ fn no_event_overtakes_the_parts_of_a_read() {
     passes(Kind::Alone, 7013241732043755);
 }
 
+fn with_a_dead_partition(kind: Kind) {
+    for seed in 0..runs(40).min(1000) {
+        let report = run_with(kind, seed, false, &Profile::kill_a_partition);
+        assert!(report.broken.is_none(), "{kind:?}, seed {seed}: {:?}", report.broken);
+    }
+}
+
 /// ATTACKS row 24: a partition is dead for seconds, and sessions that watch it go on elsewhere.
 #[test]
 fn no_session_hangs_on_a_dead_partition() {
-    for seed in 0..runs(40).min(1000) {
-        let report = run_with(Kind::Cluster, seed, false, &Profile::kill_a_partition);
-        assert!(report.broken.is_none(), "seed {seed}: {:?}", report.broken);
-    }
+    with_a_dead_partition(Kind::Cluster);
+}
+
+/// The same where sessions are served by replicas on other servers.
+#[test]
+fn no_session_hangs_on_a_dead_partition_elsewhere() {
+    with_a_dead_partition(Kind::Placed);
 }
 
 /// The checker of expiry took the end of the faults for a restart of a server that lived on.

@@ -74,7 +74,9 @@ fn needs(world: &World, op: &Op, sent_us: u64, dead: PartitionId) -> bool {
             owners.dedup();
             let (_, from_us, _) = world.profile.mute.unwrap_or_default();
             let known_us = from_us + world.profile.server.front_end.stale_us + PATIENCE_US;
-            owners.contains(&dead) && (owners.len() == 1 || sent_us < known_us)
+            // Of a partition elsewhere nobody knows that it delivers nothing but who waits for it.
+            let elsewhere = !world.profile.server.cluster.placement.is_empty();
+            owners.contains(&dead) && (owners.len() == 1 || sent_us < known_us || elsewhere)
                 // One that was asked for before holds the znodes.
                 || !owners.contains(&dead)
         }
