@@ -218,6 +218,11 @@ class Server:
     def address(self) -> str:
         return f"127.0.0.1:{self.port}"
 
+    @property
+    def pids(self) -> list[int]:
+        """As a cluster has several."""
+        return [self.process.pid] if self.process else []
+
     def four_letter(self, word: str) -> str:
         return four_letter(self.port, word)
 

@@ -14,15 +14,19 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import machine
+from cluster import Cluster
 from server import JAVA_CLASS_PATH, Server, volery_binary
 
 VOLERY, ZOOKEEPER = "volery", "zookeeper"
 # Debian's ZooKeeper sets no heap size; this is enough for a million znodes.
 HEAP = "4g"
+# Of each server of a cluster: six processes share the machine's memory.
+CLUSTER_HEAP = "2g"
 # Of the load generator. One thread is enough for every server on two cores.
 THREADS = 1
 # Top-level znodes; sessions are spread over them, and they over the partitions.
@@ -55,13 +59,16 @@ class Point:
     paths: int = 2_000
     # Every session uses all roots, and so all partitions, not just one.
     cross: bool = False
+    # Share of multis over two roots among setData.
+    multi_percent: int = 0
 
     @property
     def setting(self) -> str:
         if self.op == "session":
             return f"{self.sessions} at once"
         across = ", each in all roots" if self.cross else ""
-        return f"{self.sessions} × {self.outstanding}, {self.size:,} B{across}"
+        multis = f", {self.multi_percent} % multi" if self.multi_percent else ""
+        return f"{self.sessions} × {self.outstanding}, {self.size:,} B{across}{multis}"
 
 
 @dataclass
@@ -100,32 +107,45 @@ def median(samples: list[Sample]) -> Sample:
 
 @dataclass
 class Subject:
-    """A server with a label that tells it from others of its kind."""
+    """A server, or a cluster, with a label that tells it from others of its kind."""
 
     label: str
     kind: str
     config: dict[str, str] = field(default_factory=dict)
-    server: Server | None = None
+    size: int = 1
+    # Something else than `new_server` makes.
+    make: Callable[[Path], Server | Cluster] | None = None
+    server: Server | Cluster | None = None
 
     @property
-    def pid(self) -> int:
-        return self.server.process.pid
+    def pids(self) -> list[int]:
+        return self.server.pids
 
 
 def client_binary() -> Path:
     return volery_binary().with_name("volery")
 
 
-def new_server(kind: str, directory: Path, config: dict[str, str] | None = None) -> Server:
+def new_server(
+    kind: str, directory: Path, config: dict[str, str] | None = None, size: int = 1
+) -> Server | Cluster:
+    if size > 1:
+        return Cluster(kind, directory, config, size, CLUSTER_HEAP)
     return Server(kind, config, directory=directory, heap=HEAP)
+
+
+def bench_command(addresses: str, *arguments: object) -> list[str]:
+    """The load generator's, against these servers."""
+    command = [client_binary(), "--json", "--server", addresses, "--timeout", "30s", "bench"]
+    return list(map(str, [*command, "--threads", THREADS, *arguments]))
 
 
 def bench(subject: Subject | Server, *arguments: object) -> dict:
     """Runs the load generator and returns its figures."""
     server = subject.server if isinstance(subject, Subject) else subject
-    command = [client_binary(), "--json", "--server", server.address, "--timeout", "30s", "bench"]
-    command += ["--server-pid", server.process.pid, "--threads", THREADS, *arguments]
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
+    pids = ",".join(map(str, server.pids))
+    command = bench_command(server.address, "--server-pid", pids, *arguments)
+    done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(f"volery bench against {server.kind} failed:\n{done.stderr[-2000:]}")
     return json.loads(done.stdout)
@@ -133,9 +153,10 @@ def bench(subject: Subject | Server, *arguments: object) -> dict:
 
 def run(subject: Subject, point: Point, seconds: float, warmup: float) -> dict:
     roots = min(ROOTS, point.paths)
-    across = ["--cross"] if point.cross else []
+    more = ["--cross"] if point.cross else []
+    more += ["--multi-percent", point.multi_percent] if point.multi_percent else []
     return bench(
-        subject, *across, "--op", point.op, "--sessions", point.sessions, "--outstanding",
+        subject, *more, "--op", point.op, "--sessions", point.sessions, "--outstanding",
         point.outstanding, "--size", point.size, "--paths", point.paths, "--roots", roots,
         "--warmup", f"{round(warmup * 1000)}ms", "--duration", f"{round(seconds * 1000)}ms",
     )  # fmt: skip
@@ -149,10 +170,21 @@ class Arena:
         self._directory = tempfile.TemporaryDirectory(prefix="figures-", dir=base)
 
     def __enter__(self) -> "Arena":
+        try:
+            return self._start()
+        except BaseException:
+            self.__exit__()
+            raise
+
+    def _start(self) -> "Arena":
         root = Path(self._directory.name)
         for subject in self.subjects:
             directory = root / subject.label.replace(" ", "-")
-            subject.server = new_server(subject.kind, directory, subject.config).start()
+            make = subject.make or (
+                lambda at, of=subject: new_server(of.kind, at, of.config, of.size)
+            )
+            subject.server = make(directory)
+            subject.server.start()
         return self
 
     def __exit__(self, *exc) -> None:
@@ -173,8 +205,8 @@ class Arena:
 
     def measure(self, subject: Subject, point: Point, seconds: float, warmup: float) -> Sample:
         time.sleep(PAUSE)
-        idle = [other.pid for other in self.subjects if other is not subject]
-        meter = machine.UsageMeter(subject.pid, idle)
+        idle = [pid for other in self.subjects if other is not subject for pid in other.pids]
+        meter = machine.UsageMeter(subject.pids, idle)
         figures = run(subject, point, seconds, warmup)
         usage = meter.stop()
         latency = figures["latencyUs"]
@@ -196,6 +228,12 @@ class Progress:
 
     def __init__(self, planned: float) -> None:
         self._planned, self._done, self._begun = planned, 0.0, time.monotonic()
+        self.notes: list[str] = []
+
+    def note(self, text: str) -> None:
+        """Something to say beside the figures; it stands above the tables too."""
+        self.notes.append(text)
+        print(text, file=sys.stderr, flush=True)
 
     def step(self, planned: float, text: str) -> None:
         self._done += planned

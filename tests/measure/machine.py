@@ -58,15 +58,15 @@ class Usage:
 
 
 class UsageMeter:
-    """Who used the CPU while one server was under load."""
+    """Who used the CPU while one server, or the servers of one cluster, were under load."""
 
-    def __init__(self, loaded: int, idle: list[int]) -> None:
+    def __init__(self, loaded: list[int], idle: list[int]) -> None:
         self._loaded, self._idle = loaded, idle
         self._before = self._now()
 
     def _now(self) -> tuple[float, float, float, float]:
         idle = sum(process_cpu(pid) for pid in self._idle)
-        own = process_cpu(self._loaded) + idle + children_cpu()
+        own = sum(process_cpu(pid) for pid in self._loaded) + idle + children_cpu()
         return time.monotonic(), idle, own, busy_cpu()
 
     def stop(self) -> Usage:

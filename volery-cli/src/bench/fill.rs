@@ -9,9 +9,10 @@ use anyhow::{Context, anyhow};
 use tokio::task::JoinSet;
 use volery_proto::zk::{ErrorCode, Request};
 
-use super::load::{Load, close, open};
+use super::load::Load;
 use super::plan::{create, node_path, payload, root_path, set};
-use super::pump::{Kind, OnTheWay, Source, pump};
+use super::pump::{Kind, Next, OnTheWay, Source, pump};
+use super::session::{close, open_new};
 use super::template::{FIRST, Template};
 use crate::client::error::name_of;
 
@@ -28,10 +29,10 @@ struct Batch<I> {
 }
 
 impl<I: Iterator<Item = (usize, u32)>> Source for Batch<I> {
-    fn next(&mut self, xid: i32, _: Instant, out: &mut Vec<u8>) -> Option<Kind> {
-        let (template, number) = self.rest.next()?;
+    fn next(&mut self, xid: i32, now: Instant, out: &mut Vec<u8>) -> Next {
+        let Some((template, number)) = self.rest.next() else { return Next::Dry };
         self.templates[template].append(out, xid, number, 0);
-        Some(Kind { write: true, multi: false })
+        Next::Sent { kind: Kind { write: true, multi: false }, since: now }
     }
 
     fn answered(&mut self, _: Kind, _: Instant, _: Instant, code: i32) {
@@ -48,7 +49,7 @@ async fn send(
     rest: impl Iterator<Item = (usize, u32)>,
 ) -> anyhow::Result<BTreeMap<i32, u64>> {
     let mut connection =
-        open(host, load.timeout).await.with_context(|| format!("cannot connect to {host}"))?;
+        open_new(host, load.timeout).await.with_context(|| format!("cannot connect to {host}"))?;
     let mut batch = Batch { templates, rest, codes: BTreeMap::new() };
     pump(&mut connection, window, &mut batch, &mut OnTheWay::default())
         .await

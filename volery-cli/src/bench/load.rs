@@ -9,25 +9,16 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
-use bytes::BytesMut;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::{JoinSet, LocalSet};
-use tokio::time::{sleep, timeout, timeout_at};
-use volery_proto::zk::Request;
 
-use super::plan::{Op, Plan, Shape};
+use super::plan::{Op, Shape};
 use super::process::{cpu_time, resident, sum};
-use super::pump::{Kind, OnTheWay, Source, pump};
+use super::session::{SessionLoad, open_and_close, open_new, run as run_session};
 use super::stats::{Stats, Window};
-use crate::client::connection::{Connection, Credentials};
-use crate::client::session::encode;
+use crate::client::connection::Connection;
 
 /// Handshakes at once while the sessions open.
 const OPENING: usize = 32;
-/// How long the last answers may take after the window.
-const DRAIN: Duration = Duration::from_secs(10);
-/// Pause before a broken session is opened again.
-const REOPEN_PAUSE: Duration = Duration::from_millis(50);
 
 /// What to run.
 #[derive(Clone, Debug)]
@@ -37,6 +28,10 @@ pub(super) struct Load {
     pub(super) sessions: usize,
     pub(super) outstanding: usize,
     pub(super) threads: usize,
+    /// Requests a second of all sessions together; `None`: as many as are answered.
+    pub(super) rate: Option<u32>,
+    /// Every answer is kept.
+    pub(super) samples: bool,
     pub(super) warmup: Duration,
     pub(super) duration: Duration,
     pub(super) timeout: Duration,
@@ -61,7 +56,7 @@ struct Gate {
     go: Barrier,
 }
 
-/// Runs the load.
+/// Runs the load. It fails where nothing was answered at all: that is no measurement.
 pub(super) fn run(load: &Load) -> anyhow::Result<Measured> {
     let gate = Arc::new(Gate {
         ready: Barrier::new(load.threads + 1),
@@ -86,6 +81,12 @@ pub(super) fn run(load: &Load) -> anyhow::Result<Measured> {
         stats.merge(&result?);
     }
     let (client_cpu, server_cpu, server_resident) = sampled?;
+    if stats.operations() == 0 && stats.errors.is_empty() {
+        let (hosts, lost) = (load.hosts.join(","), stats.lost);
+        return Err(anyhow!(
+            "{hosts} answered nothing in the measured time ({lost} requests lost)"
+        ));
+    }
     Ok(Measured { stats, client_cpu, server_cpu, server_resident })
 }
 
@@ -118,18 +119,12 @@ fn run_thread(load: &Arc<Load>, number: usize, gate: &Gate) -> anyhow::Result<St
     let stats = Rc::new(RefCell::new(Stats::new()));
     let tasks = LocalSet::new();
     for (session, connection) in sessions {
-        let source =
-            SessionLoad { plan: Plan::new(&load.shape, session), stats: Rc::clone(&stats), window };
+        let source = SessionLoad::new(load, session, Rc::clone(&stats), window);
         let load = Arc::clone(load);
-        let host = load.hosts[session % load.hosts.len()].clone();
         match connection {
-            Some(connection) => {
-                tasks.spawn_local(run_session(load, host, connection, source));
-            }
-            None => {
-                tasks.spawn_local(open_and_close(load, host, source));
-            }
-        }
+            Some(connection) => tasks.spawn_local(run_session(load, connection, source)),
+            None => tasks.spawn_local(open_and_close(load, source)),
+        };
     }
     runtime.block_on(tasks);
     Ok(Rc::try_unwrap(stats).map_err(|_| anyhow!("a session still runs"))?.into_inner())
@@ -151,7 +146,7 @@ async fn open_sessions(load: &Arc<Load>, thread: usize) -> anyhow::Result<Vec<Op
         let load = Arc::clone(load);
         opening.spawn(async move {
             let host = &load.hosts[session % load.hosts.len()];
-            let connection = open(host, load.timeout).await;
+            let connection = open_new(host, load.timeout).await;
             let connection = connection.with_context(|| format!("cannot connect to {host}"))?;
             anyhow::Ok((session, Some(connection)))
         });
@@ -162,92 +157,38 @@ async fn open_sessions(load: &Arc<Load>, thread: usize) -> anyhow::Result<Vec<Op
     Ok(opened)
 }
 
-/// A new session.
-pub(super) async fn open(host: &str, limit: Duration) -> std::io::Result<Connection> {
-    Connection::open(host, &Credentials::default(), limit, limit).await
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// The source of one session's requests.
-struct SessionLoad {
-    plan: Plan,
-    stats: Rc<RefCell<Stats>>,
-    window: Window,
-}
-
-impl SessionLoad {
-    /// Requests were left without an answer. Those of the warm-up do not count.
-    fn lost(&mut self, count: u64) {
-        if Instant::now() >= self.window.start {
-            self.stats.borrow_mut().lost += count;
-        }
-    }
-}
-
-impl Source for SessionLoad {
-    fn next(&mut self, xid: i32, now: Instant, out: &mut Vec<u8>) -> Option<Kind> {
-        (now < self.window.end).then(|| self.plan.append(xid, out))
-    }
-
-    fn answered(&mut self, kind: Kind, sent: Instant, now: Instant, code: i32) {
-        if let Some(second) = self.window.second(now) {
-            self.stats.borrow_mut().answered(kind, now - sent, second, code);
-        }
-    }
-}
-
-async fn run_session(
-    load: Arc<Load>,
-    host: String,
-    connection: Connection,
-    mut source: SessionLoad,
-) {
-    let mut connection = Some(connection);
-    let mut on_the_way = OnTheWay::default();
-    let end = source.window.end;
-    loop {
-        if let Some(open) = &mut connection {
-            let work = pump(open, load.outstanding, &mut source, &mut on_the_way);
-            if let Ok(Ok(())) = timeout_at((end + DRAIN).into(), work).await {
-                break;
-            }
-            source.lost(on_the_way.len() as u64);
-        }
-        if Instant::now() >= end {
-            return;
-        }
-        sleep(REOPEN_PAUSE).await;
-        connection = open(&host, load.timeout).await.ok();
-    }
-    if let Some(mut connection) = connection {
-        let _ = timeout(DRAIN, close(&mut connection)).await;
-    }
-}
-
-/// Opens and closes sessions, one after the other.
-async fn open_and_close(load: Arc<Load>, host: String, mut source: SessionLoad) {
-    let kind = Kind { write: true, multi: false };
-    while Instant::now() < source.window.end {
-        let begun = Instant::now();
-        let done = async {
-            let mut connection = open(&host, load.timeout).await?;
-            close(&mut connection).await
+    #[test]
+    fn no_answer_at_all_is_an_error() {
+        let shape = Shape {
+            op: Op::Session,
+            size: 1,
+            roots: 1,
+            per_root: 1,
+            write_percent: 0,
+            multi_percent: 0,
+            cross: false,
         };
-        if done.await.is_ok() {
-            source.answered(kind, begun, Instant::now(), 0);
-        } else {
-            source.lost(1);
-            sleep(REOPEN_PAUSE).await;
-        }
-    }
-}
-
-/// Ends the session and waits for the server's word.
-pub(super) async fn close(connection: &mut Connection) -> std::io::Result<()> {
-    let mut out = BytesMut::new();
-    encode(i32::MAX, &Request::CloseSession, &mut out);
-    connection.stream.write_all(&out).await?;
-    match connection.stream.read_buf(&mut connection.input).await? {
-        0 => Err(std::io::ErrorKind::UnexpectedEof.into()),
-        _ => Ok(()),
+        let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = taken.local_addr().expect("bound");
+        drop(taken);
+        let load = Load {
+            shape,
+            hosts: vec![address.to_string()],
+            sessions: 2,
+            outstanding: 1,
+            threads: 1,
+            rate: None,
+            samples: false,
+            warmup: Duration::ZERO,
+            duration: Duration::from_millis(50),
+            timeout: Duration::from_secs(1),
+            servers: Vec::new(),
+        };
+        let error = run(&load).expect_err("nobody listens").to_string();
+        assert!(error.starts_with(&load.hosts[0]) && error.contains("answered nothing"), "{error}");
     }
 }

@@ -8,11 +8,15 @@ mod plan;
 mod process;
 mod pump;
 mod report;
+mod samples;
+mod session;
 mod stats;
 mod template;
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use anyhow::Context;
 use clap::Args;
 use serde_json::json;
 use volery_proto::zk::ErrorCode;
@@ -29,13 +33,16 @@ use plan::{Op, Shape, root_path};
 #[command(after_help = "\
 It works below /bench-0, /bench-1, ... and prepares its znodes itself. Latency is from the moment a
 request is handed to the socket to its reply, so with many outstanding requests it holds their
-queueing. Sessions are spread over the hosts of --server. CPU figures cover the measured window.
+queueing. Sessions are spread over the hosts of --server; where a connection breaks, the session
+goes on at the next of them. CPU figures cover the measured window.
 
 Examples:
   volery bench --op set
   volery bench --op mixed --write-percent 10 --sessions 64 --outstanding 16 --size 1024
   volery --json bench --op get --duration 30s --server-pid 4711
   volery bench --op multi2 --roots 4
+  volery bench --op set --roots 4 --multi-percent 10
+  volery -s zk1:2181,zk2:2181 bench --op set --rate 1000 --samples answers.csv
   volery bench --fill 1000000 --roots 8 --dirs 100
   volery bench --cleanup")]
 pub(crate) struct Arguments {
@@ -69,6 +76,16 @@ pub(crate) struct Arguments {
     /// Share of setData in --op mixed.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(0..=100))]
     write_percent: u32,
+    /// Share of multis of two setData in two roots in --op set.
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=100))]
+    multi_percent: u32,
+    /// Requests a second of all sessions together, instead of as many as are answered. Latency is
+    /// then from the moment a request is due.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    rate: Option<u32>,
+    /// Write every answer of the measured time to this file, as lines of CSV.
+    #[arg(long, value_name = "FILE")]
+    samples: Option<PathBuf>,
     /// Threads of the load generator.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     threads: u32,
@@ -91,8 +108,11 @@ pub(crate) struct Arguments {
 /// Runs what the arguments ask for.
 pub(crate) fn run(a: &Arguments, options: &ClientOptions, output: &Output) -> anyhow::Result<()> {
     let op = a.op.unwrap_or(Op::Set);
-    if op == Op::Multi2 && a.roots < 2 {
-        return Err(Usage("--op multi2 needs --roots 2 or more".into()).into());
+    if (op == Op::Multi2 || a.multi_percent > 0) && a.roots < 2 {
+        return Err(Usage("multis over two roots need --roots 2 or more".into()).into());
+    }
+    if a.multi_percent > 0 && op != Op::Set {
+        return Err(Usage("--multi-percent goes with --op set".into()).into());
     }
     if !options.servers.chroot.is_empty() {
         return Err(Usage("bench works without a chroot".into()).into());
@@ -116,7 +136,12 @@ pub(crate) fn run(a: &Arguments, options: &ClientOptions, output: &Output) -> an
                 humantime::format_duration(a.warmup),
                 humantime::format_duration(a.duration)
             ));
-            report::print(&load, &load::run(&load)?, output)?;
+            let measured = load::run(&load)?;
+            if let Some(path) = &a.samples {
+                let written = samples::write(path, &measured.stats.samples);
+                written.with_context(|| format!("cannot write {}", path.display()))?;
+            }
+            report::print(&load, &measured, output)?;
             output.flush()?;
         }
     }
@@ -134,12 +159,15 @@ fn plan_load(a: &Arguments, op: Op, options: &ClientOptions) -> Load {
             roots: a.roots as usize,
             per_root: a.paths.div_ceil(a.roots),
             write_percent: a.write_percent,
+            multi_percent: a.multi_percent,
             cross: a.cross,
         },
         hosts: options.servers.hosts.clone(),
         sessions: a.sessions as usize,
         outstanding: a.outstanding as usize,
         threads: a.threads.min(a.sessions) as usize,
+        rate: a.rate,
+        samples: a.samples.is_some(),
         warmup: a.warmup,
         duration: a.duration,
         timeout: options.timeout,

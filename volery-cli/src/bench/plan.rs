@@ -100,6 +100,8 @@ pub(super) struct Shape {
     /// Prepared znodes of each root.
     pub(super) per_root: u32,
     pub(super) write_percent: u32,
+    /// Share of multis over two roots among setData.
+    pub(super) multi_percent: u32,
     /// Every session uses all roots.
     pub(super) cross: bool,
 }
@@ -142,12 +144,13 @@ impl Plan {
             self.root = self.random.below(self.templates.len() as u32) as usize;
         }
         let write = Kind { write: true, multi: false };
-        let (which, first, second, kind) = match self.shape.op {
+        let multi = Kind { write: true, multi: true };
+        let op = self.shape.op;
+        let (which, first, second, kind) = match op {
+            Op::Set if self.chance(self.shape.multi_percent) => (1, self.any(), self.any(), multi),
             Op::Set | Op::Session => (0, self.any(), 0, write),
             Op::Get | Op::Exists => (0, self.any(), 0, Kind::default()),
-            Op::Mixed if self.random.below(100) < self.shape.write_percent => {
-                (0, self.any(), 0, write)
-            }
+            Op::Mixed if self.chance(self.shape.write_percent) => (0, self.any(), 0, write),
             Op::Mixed => (1, self.any(), 0, Kind::default()),
             Op::Create => (0, self.new_name(), 0, write),
             Op::CreateDelete if self.second => {
@@ -158,12 +161,14 @@ impl Plan {
                 self.second = true;
                 (0, self.new_name(), 0, write)
             }
-            Op::Multi1 | Op::Multi2 => {
-                (0, self.any(), self.any(), Kind { write: true, multi: true })
-            }
+            Op::Multi1 | Op::Multi2 => (0, self.any(), self.any(), multi),
         };
         self.templates[self.root][which].append(out, xid, first, second);
         kind
+    }
+
+    fn chance(&mut self, percent: u32) -> bool {
+        percent > 0 && self.random.below(100) < percent
     }
 
     fn any(&mut self) -> u32 {
@@ -181,22 +186,23 @@ fn templates(shape: &Shape, root: usize, session: usize, data: &Bytes) -> [Templ
     // The process is part of the name, so that several runs and generators go together.
     let own = format!("{}/c-{:x}-{session}-{FIRST}", root_path(root), std::process::id());
     let read = || WatchedPathRequest { path: node.as_str().into(), watch: false };
-    let other_root = if shape.op == Op::Multi2 { (root + 1) % shape.roots } else { root };
+    let other_root = if shape.op == Op::Multi1 { root } else { (root + 1) % shape.roots };
+    let multi = || {
+        let other = set(&node_path(other_root, SECOND), data.clone());
+        Request::Multi(vec![MultiOp::SetData(set(&node, data.clone())), MultiOp::SetData(other)])
+    };
     let requests = match shape.op {
         Op::Get => [Request::GetData(read()), Request::GetData(read())],
         Op::Exists => [Request::Exists(read()), Request::Exists(read())],
-        Op::Set | Op::Mixed | Op::Session => {
+        Op::Set => [Request::SetData(set(&node, data.clone())), multi()],
+        Op::Mixed | Op::Session => {
             [Request::SetData(set(&node, data.clone())), Request::GetData(read())]
         }
         Op::Create | Op::CreateDelete => [
             Request::Create(create(&own, data.clone())),
             Request::Delete(DeleteRequest { path: own.as_str().into(), version: -1 }),
         ],
-        Op::Multi1 | Op::Multi2 => {
-            let other = set(&node_path(other_root, SECOND), data.clone());
-            let both = vec![MultiOp::SetData(set(&node, data.clone())), MultiOp::SetData(other)];
-            [Request::Multi(both.clone()), Request::Multi(both)]
-        }
+        Op::Multi1 | Op::Multi2 => [multi(), multi()],
     };
     requests.map(|request| Template::new(&request))
 }
@@ -207,7 +213,12 @@ mod tests {
     use volery_proto::jute::Reader;
 
     fn sent(op: Op, cross: bool) -> Vec<Request> {
-        let shape = Shape { op, size: 5, roots: 3, per_root: 10, write_percent: 50, cross };
+        sent_with(op, cross, 0)
+    }
+
+    fn sent_with(op: Op, cross: bool, multi_percent: u32) -> Vec<Request> {
+        let (size, roots, per_root, write_percent) = (5, 3, 10, 50);
+        let shape = Shape { op, size, roots, per_root, write_percent, multi_percent, cross };
         let mut plan = Plan::new(&shape, 1);
         let decode = |_| {
             let mut out = Vec::new();
@@ -251,6 +262,14 @@ mod tests {
                 assert_eq!(root(0) == root(1), same);
             }
         }
+    }
+
+    #[test]
+    fn multis_have_their_share() {
+        let requests = sent_with(Op::Set, false, 20);
+        let multis = requests.iter().filter(|r| matches!(r, Request::Multi(_))).count();
+        assert!((20..60).contains(&multis), "{multis} of 200");
+        assert!(sent(Op::Set, false).iter().all(|r| matches!(r, Request::SetData(_))));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::io;
 use std::time::Instant;
 
 use tokio::io::AsyncReadExt;
+use tokio::time::sleep_until;
 
 use crate::client::connection::{Connection, MAX_REPLY_BYTES};
 
@@ -24,10 +25,21 @@ pub(super) struct Kind {
     pub(super) multi: bool,
 }
 
+/// What a source has for the connection.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Next {
+    /// A request was appended; its latency counts from `since`.
+    Sent { kind: Kind, since: Instant },
+    /// There is none before this time.
+    Wait(Instant),
+    /// There are no more.
+    Dry,
+}
+
 /// Where requests come from and answers go.
 pub(super) trait Source {
-    /// Appends the next request; `None`: there are no more.
-    fn next(&mut self, xid: i32, now: Instant, out: &mut Vec<u8>) -> Option<Kind>;
+    /// Appends the next request.
+    fn next(&mut self, xid: i32, now: Instant, out: &mut Vec<u8>) -> Next;
     /// One request was answered with this code.
     fn answered(&mut self, kind: Kind, sent: Instant, now: Instant, code: i32);
 }
@@ -63,12 +75,16 @@ pub(super) async fn pump(
     let (mut out, mut written, mut dry) = (Vec::with_capacity(INPUT), 0, false);
     let mut now = Instant::now();
     loop {
-        while !dry && on_the_way.sent.len() < window {
+        let mut pause = None;
+        while !dry && pause.is_none() && on_the_way.sent.len() < window {
             match source.next(on_the_way.next_xid, now, &mut out) {
-                Some(kind) => on_the_way.sent.push_back((now, kind)),
-                None => dry = true,
+                Next::Sent { kind, since } => {
+                    on_the_way.sent.push_back((since, kind));
+                    on_the_way.next_xid += 1;
+                }
+                Next::Wait(until) => pause = Some(until),
+                Next::Dry => dry = true,
             }
-            on_the_way.next_xid += i32::from(!dry);
         }
         if dry && on_the_way.sent.is_empty() {
             return Ok(());
@@ -85,12 +101,17 @@ pub(super) async fn pump(
             }
         }
         // `read` and not `try_read`: tokio knows after a short read that the socket is empty.
-        let n = if out.is_empty() {
+        let n = if out.is_empty() && pause.is_none() {
             reader.read(&mut input[filled..]).await?
         } else {
+            let until = pause.unwrap_or(now);
             tokio::select! {
                 n = reader.read(&mut input[filled..]) => n?,
-                ready = writer.writable() => { ready?; continue }
+                ready = writer.writable(), if !out.is_empty() => { ready?; continue }
+                () = sleep_until(until.into()), if pause.is_some() => {
+                    now = Instant::now();
+                    continue;
+                }
             }
         };
         if n == 0 {
@@ -169,8 +190,8 @@ mod tests {
     #[derive(Default)]
     struct Codes(Vec<i32>);
     impl Source for Codes {
-        fn next(&mut self, _: i32, _: Instant, _: &mut Vec<u8>) -> Option<Kind> {
-            None
+        fn next(&mut self, _: i32, _: Instant, _: &mut Vec<u8>) -> Next {
+            Next::Dry
         }
         fn answered(&mut self, _: Kind, _: Instant, _: Instant, code: i32) {
             self.0.push(code);

@@ -84,6 +84,8 @@ fn document(load: &Load, measured: &Measured) -> Value {
         "roots": shape.roots,
         "paths": u64::from(shape.per_root) * shape.roots as u64,
         "writePercent": shape.write_percent,
+        "multiPercent": shape.multi_percent,
+        "rate": load.rate,
         "cross": shape.cross,
         "seconds": load.duration.as_secs_f64(),
         "operations": stats.operations(),

@@ -23,6 +23,20 @@ pub(super) struct Stats {
     pub(super) lost: u64,
     /// Successful operations of each second.
     pub(super) per_second: Vec<u64>,
+    /// Every answer, where they were asked for.
+    pub(super) samples: Vec<Sample>,
+}
+
+/// One answer.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sample {
+    /// When it came.
+    pub(super) at: Instant,
+    pub(super) latency: Duration,
+    pub(super) session: usize,
+    /// Index of the server that gave it.
+    pub(super) host: usize,
+    pub(super) code: i32,
 }
 
 impl Stats {
@@ -37,6 +51,7 @@ impl Stats {
             errors: BTreeMap::new(),
             lost: 0,
             per_second: Vec::new(),
+            samples: Vec::new(),
         }
     }
 
@@ -59,6 +74,7 @@ impl Stats {
         self.reads += &other.reads;
         self.writes += &other.writes;
         self.lost += other.lost;
+        self.samples.extend_from_slice(&other.samples);
         for (code, count) in &other.errors {
             *self.errors.entry(*code).or_default() += count;
         }

@@ -210,24 +210,10 @@ impl Drive {
                 Input::SnapshotReceived { partition }
             }
             Event::Transfer(TransferEvent::Refused(from)) => Input::SnapshotsRefused { from },
-            Event::Snapshot(SnapshotEvent::Room) => return self.unstall(),
-            Event::Snapshot(SnapshotEvent::Finished { info, .. }) => {
-                let us = now.monotonic_us.saturating_sub(self.snapshot_began_us);
-                self.metrics.summaries.snapshottime.record_time(Duration::from_micros(us));
-                tracing::info!(
-                    partition = info.partition,
-                    bytes = info.bytes,
-                    took_ms = us / 1000,
-                    "snapshot written"
-                );
-                Input::SnapshotDurable { partition: PartitionId(info.partition) }
-            }
-            Event::Snapshot(SnapshotEvent::Failed { partition, error, .. }) => {
-                tracing::error!(partition, %error, "a snapshot failed; it is tried again later");
-                self.metrics.counters.snapshot_error_count.increment(1);
-                self.stalled = None;
-                Input::SnapshotFailed { partition: PartitionId(partition) }
-            }
+            Event::Snapshot(event) => match self.snapshot(event, now)? {
+                Some(input) => input,
+                None => return Ok(()),
+            },
             Event::Ask(asked) => {
                 self.asked(*asked, now);
                 return Ok(());
@@ -250,6 +236,33 @@ impl Drive {
             }
         };
         Ok(self.server.handle(input, now)?)
+    }
+
+    /// How far the snapshot sink is.
+    fn snapshot(&mut self, event: SnapshotEvent, now: Now) -> Result<Option<Input>, DriveError> {
+        Ok(Some(match event {
+            SnapshotEvent::Room => {
+                self.unstall()?;
+                return Ok(None);
+            }
+            SnapshotEvent::Finished { info, .. } => {
+                let us = now.monotonic_us.saturating_sub(self.snapshot_began_us);
+                self.metrics.summaries.snapshottime.record_time(Duration::from_micros(us));
+                tracing::info!(
+                    partition = info.partition,
+                    bytes = info.bytes,
+                    took_ms = us / 1000,
+                    "snapshot written"
+                );
+                Input::SnapshotDurable { partition: PartitionId(info.partition) }
+            }
+            SnapshotEvent::Failed { partition, error, .. } => {
+                tracing::error!(partition, %error, "a snapshot failed; it is tried again later");
+                self.metrics.counters.snapshot_error_count.increment(1);
+                self.stalled = None;
+                Input::SnapshotFailed { partition: PartitionId(partition) }
+            }
+        }))
     }
 
     /// Another server says something.

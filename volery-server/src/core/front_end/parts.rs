@@ -288,7 +288,19 @@ impl Parts {
 
     /// Puts the reply together, and raises the frontier by what it shows.
     pub(super) fn finish(self, connection: &mut Connection) -> Outcome {
-        let Parts { kind, parts, watches, .. } = self;
+        let Parts { kind, mut parts, watches, .. } = self;
+        if kind == Kind::Plain {
+            // By far the most reads: what one replica said is the reply.
+            let Some(Answer { err, observed, body, .. }) = parts.pop().and_then(|p| p.answer)
+            else {
+                return Outcome { err: ErrorCode::Unimplemented.code(), ..Outcome::default() };
+            };
+            if !mutated!(ReadsForget) {
+                connection.observe(observed);
+            }
+            let body = if err == 0 { body } else { Bytes::new() };
+            return Outcome { err, body, ..Outcome::default() };
+        }
         let answers: Vec<(Request, Answer)> =
             parts.into_iter().filter_map(|part| Some((part.request, part.answer?))).collect();
         let before = connection.frontier;
@@ -297,20 +309,14 @@ impl Parts {
         }
         let through = answers.iter().map(|(_, answer)| answer.through).min();
         let through = through.filter(|_| watches).map(|through| through.max(before));
-        Outcome { through, ..assemble(kind, answers) }
+        Outcome { through, ..assemble(kind, &answers) }
     }
 }
 
-fn assemble(kind: Kind, mut answers: Vec<(Request, Answer)>) -> Outcome {
+fn assemble(kind: Kind, answers: &[(Request, Answer)]) -> Outcome {
     let mut w = Writer::new();
     match kind {
-        Kind::Plain => {
-            let Some((_, Answer { err, body, .. })) = answers.pop() else {
-                return Outcome { err: ErrorCode::Unimplemented.code(), ..Outcome::default() };
-            };
-            let body = if err == 0 { body } else { Bytes::new() };
-            return Outcome { err, body, ..Outcome::default() };
-        }
+        Kind::Plain => {}
         Kind::Multi => {
             answers.iter().for_each(|(request, answer)| write_op(request, answer, &mut w));
             MultiResult::write_all(&[], &mut w);
@@ -336,7 +342,7 @@ fn assemble(kind: Kind, mut answers: Vec<(Request, Answer)>) -> Outcome {
         Kind::AddWatch => w.int(0),
         Kind::SetWatches => {
             let mut before = Writer::append_to(BytesMut::new());
-            for (request, answer) in &answers {
+            for (request, answer) in answers {
                 let Request::SetWatches2(lists) = request else { continue };
                 let event = EventType::from_number(answer.number);
                 if let (Some(event), Some((_, path))) = (event, path_again(lists)) {

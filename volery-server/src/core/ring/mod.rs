@@ -267,6 +267,12 @@ impl Ring {
         }
     }
 
+    /// The first instance that is in memory.
+    #[must_use]
+    pub fn memory_from(&self) -> Instance {
+        self.store.base()
+    }
+
     /// The ballot that this acceptor has promised.
     #[must_use]
     pub fn promised(&self) -> Ballot {

@@ -15,6 +15,9 @@ use crate::core::types::Now;
 
 /// A server says from where it would start again once in so many heartbeats.
 const BEATS_A_FLOOR: u64 = 16;
+/// For so many heartbeats after a link broke, what is heard was under way before: it says nothing
+/// of whether its server lives.
+const BEATS_OF_STRAGGLERS: u64 = 2;
 
 /// Another server.
 #[derive(Debug)]
@@ -22,6 +25,8 @@ pub(super) struct Peer {
     pub(super) id: ServerId,
     heard_us: u64,
     suspected: bool,
+    /// When a link to it broke, until it is known to live after that.
+    broke_us: Option<u64>,
     /// Its clock, and when it was told.
     clock: Option<(u64, u64)>,
     /// The highest slot that it knows of.
@@ -54,6 +59,7 @@ impl Peers {
             id,
             heard_us: now.monotonic_us,
             suspected: false,
+            broke_us: None,
             clock: None,
             position: Slot(0),
             floor: Vec::new(),
@@ -214,7 +220,12 @@ impl Server {
 
     /// A server is heard.
     fn heard(&mut self, from: ServerId, now: Now) -> Result<(), ServerError> {
+        let stragglers_us = BEATS_OF_STRAGGLERS * self.config.cluster.heartbeat_us;
         let Some(peer) = self.peers.get_mut(from) else { return Ok(()) };
+        if peer.broke_us.is_some_and(|at| now.monotonic_us < at + stragglers_us) {
+            return Ok(());
+        }
+        peer.broke_us = None;
         peer.heard_us = now.monotonic_us;
         if !std::mem::take(&mut peer.suspected) {
             return Ok(());
@@ -224,6 +235,13 @@ impl Server {
 
     /// A link broke: its server may have died.
     pub(super) fn peer_down(&mut self, peer: ServerId, now: Now) -> Result<(), ServerError> {
+        if let Some(peer) = self.peers.get_mut(peer) {
+            peer.broke_us = Some(now.monotonic_us);
+        }
+        self.suspect(peer, now)
+    }
+
+    fn suspect(&mut self, peer: ServerId, now: Now) -> Result<(), ServerError> {
         match self.peers.get_mut(peer) {
             Some(peer) if !peer.suspected => peer.suspected = true,
             _ => return Ok(()),
@@ -234,7 +252,8 @@ impl Server {
 
     /// A link is up: whoever is at its end should know soon how things are here.
     pub(super) fn peer_up(&mut self, peer: ServerId, now: Now) {
-        if self.peers.get_mut(peer).is_some() {
+        if let Some(known) = self.peers.get_mut(peer) {
+            known.broke_us = None;
             self.heartbeat(peer, now);
             self.tell_floor(Some(peer));
         }
@@ -278,7 +297,7 @@ impl Server {
         };
         let silent: Vec<_> = self.peers.others.iter().filter(silent).map(|peer| peer.id).collect();
         for peer in silent {
-            self.peer_down(peer, now)?;
+            self.suspect(peer, now)?;
         }
         let ring_now = self.ring_now(now);
         for at in 0..self.rings.len() {

@@ -218,6 +218,7 @@ impl Server {
         }
         self.floors.push_back(floor);
         self.tell_floor(None);
+        self.transfer.log_failed = false;
         self.serve_fetchers();
         let Some(at) = self.floor_of_majority() else {
             if self.floors.len() > FLOORS_MAX {
@@ -282,9 +283,13 @@ impl Server {
 
     /// Whether there are snapshots behind which everything is still to be had here.
     pub(super) fn holds_newest(&self) -> bool {
+        let from = |ring: &Ring| match self.transfer.log_failed {
+            true => ring.memory_from(),
+            false => ring.kept_from(),
+        };
         let holds = |floor: &Floor| {
             let mut rings = self.rings.iter().zip(floor.cursors());
-            rings.all(|(ring, cursor)| ring.kept_from() <= cursor.instance)
+            rings.all(|(ring, cursor)| from(ring) <= cursor.instance)
         };
         self.floors.back().is_some_and(holds)
     }

@@ -1,7 +1,7 @@
 //! What the machine does with replicas that are not equally far.
 
 use volery_proto::command::{Command, CommandFlags, Operation, Origin};
-use volery_proto::ids::{PartitionId, SessionId, Slot};
+use volery_proto::ids::{Ballot, PartitionId, SessionId, Slot};
 use volery_proto::zk::{DeleteRequest, Request};
 
 use super::*;
@@ -82,4 +82,44 @@ fn a_pulled_contribution_is_executed_without_another_input() {
     let server = Server::recover(config(map), recovered, NOW).expect("it starts");
     assert_eq!(server.partitions()[0].lacks().next(), None);
     assert_eq!(server.position(), Zxid::through(Slot(1)));
+}
+
+/// Goal: messages of a dead coordinator that were still under way when its links broke do not bring
+/// it back to life: the next one stands as soon as if there had been none.
+#[test]
+fn stragglers_of_a_dead_coordinator_do_not_delay_the_next_one() {
+    let (me, dead) = (ServerId(2), ServerId(1));
+    let map = Arc::new(PartitionMap::new(1, 1, &[], &[]));
+    let cluster = ClusterConfig::of(vec![dead, me, ServerId(3)]);
+    let (suspect_us, step_us) = (cluster.suspect_us, cluster.heartbeat_us / 10);
+    let config = ServerConfig { server: me, cluster, ..config(map.clone()) };
+    let recovered = Recovered {
+        partitions: vec![Partition::new(PartitionId(1), map, 7)],
+        rings: vec![RecoveredRing::new(RingId(0)), RecoveredRing::new(RingId(1))],
+        ..Recovered::default()
+    };
+    let mut server = Server::recover(config, recovered, NOW).expect("it starts");
+    let ballot = Ballot { round: 1, server: dead };
+    let heartbeat = RingMessage::Heartbeat { ballot, decided: Instance(0) };
+    let led = PeerMessage::Ring(RingId::GLOBAL, heartbeat.clone());
+    server.handle(Input::Peer { from: dead, message: led }, NOW).expect("no invariant breaks");
+    server.handle(Input::PeerDown { peer: dead }, NOW).expect("no invariant breaks");
+    let late = PeerMessage::Ring(RingId::GLOBAL, heartbeat);
+    server.handle(Input::Peer { from: dead, message: late }, NOW).expect("no invariant breaks");
+    let stands = |effect: &Effect| {
+        let Effect::Send { message: PeerMessage::Ring(ring, message), .. } = effect else {
+            return false;
+        };
+        *ring == RingId::GLOBAL && matches!(message, RingMessage::Prepare { .. })
+    };
+    // First in line, it stands within a quarter of the time that a silent coordinator is given.
+    let mut stood_us = None;
+    for monotonic_us in (0..2 * suspect_us).step_by(step_us as usize) {
+        let now = Now { unix_us: NOW.unix_us + monotonic_us, monotonic_us };
+        if server.flush(now).expect("no invariant breaks").iter().any(stands) {
+            stood_us.get_or_insert(monotonic_us);
+        }
+    }
+    let stood_us = stood_us.expect("it stands");
+    assert!(stood_us < suspect_us, "after {stood_us} µs");
 }

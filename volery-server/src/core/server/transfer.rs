@@ -57,6 +57,9 @@ pub(super) struct Transfer {
     source: Option<Source>,
     /// For whom the log of a ring is being read.
     reading: BTreeSet<(RingId, ServerId)>,
+    /// The log did not have what was asked for: until there are new snapshots it does not count,
+    /// or a server would get an old one again and again, and never what is behind it.
+    pub(super) log_failed: bool,
     /// Who gets which snapshots once the running cycle is through.
     fetchers: BTreeMap<ServerId, BTreeSet<PartitionId>>,
 }
@@ -311,6 +314,7 @@ impl Server {
         values: Vec<Proposed>,
     ) -> Result<(), ServerError> {
         self.transfer.reading.remove(&(ring, to));
+        self.transfer.log_failed |= values.is_empty();
         let Some(at) = self.place(ring) else { return Ok(()) };
         let mut effects = Vec::new();
         self.rings[at].log_read(to, values, &mut effects);

@@ -141,6 +141,37 @@ fn what_no_ring_lacks_any_more_is_not_asked_for_for_ever() {
     assert_eq!(behind.pass(60_000), nothing());
 }
 
+/// A snapshot helps only with what is behind it. Where the log does not have that, one that is
+/// older than memory would be sent again and again.
+#[test]
+fn after_the_log_has_failed_only_memory_counts_until_there_are_new_snapshots() {
+    let mut behind = Behind::new();
+    assert!(!behind.server.transfer.log_failed);
+    behind.input(Input::LogRead { ring: RingId(1), to: TWO, values: Vec::new() });
+    assert!(behind.server.transfer.log_failed);
+    let partitions = vec![PartitionId(2)];
+    behind.input(Input::Peer { from: TWO, message: PeerMessage::Fetch(partitions.clone()) });
+    let mut sent = Vec::new();
+    for _ in 0..100 {
+        let mut effects = behind.server.flush(behind.now()).expect("it works");
+        effects.extend(behind.server.snapshot_step().expect("it works"));
+        for effect in effects {
+            match effect {
+                Effect::SnapshotFinish { partition } => {
+                    behind.input(Input::SnapshotDurable { partition });
+                }
+                Effect::SendSnapshots { to, partitions } => sent.push((to, partitions)),
+                _ => {}
+            }
+        }
+        if !sent.is_empty() {
+            break;
+        }
+    }
+    assert_eq!(sent, [(TWO, partitions)]);
+    assert!(!behind.server.transfer.log_failed);
+}
+
 #[test]
 fn the_log_is_read_once_at_a_time_for_each_server_and_ring() {
     let mut behind = Behind::new();

@@ -147,6 +147,29 @@ fn an_empty_directory_counts_as_new_only_if_all_agree() {
     }
 }
 
+/// Goal: who suspects the coordinator a moment before the others do, and is not answered, asks
+/// again before a silent coordinator would be given up.
+#[test]
+fn a_question_that_came_too_early_is_asked_again_soon() {
+    let mut ring = Ring::new(config(), RecoveredRing::new(RING)).expect("an empty log");
+    let mut effects = Vec::new();
+    ring.start(at(0), &mut effects);
+    let heartbeat = RingMessage::Heartbeat { ballot: BALLOT, decided: Instance(0) };
+    ring.handle_message(LEADER, heartbeat, at(0), &mut effects);
+    ring.suspect(LEADER, at(0), &mut effects);
+    effects.clear();
+    for ms in 0..config().election_us / 1000 {
+        ring.tick(at(ms * 1000), &mut effects);
+    }
+    let asked = effects.iter().filter(|effect| match effect {
+        Effect::Send { to, message: RingMessage::Prepare { trial, .. }, .. } => {
+            *to == ServerId(3) && *trial
+        }
+        _ => false,
+    });
+    assert!(asked.count() >= 2);
+}
+
 /// Goal: a new ring whose servers all die as it founds itself goes on where it was. What the log
 /// says of a member's return is durable before its first vote, so it counts, although the storage
 /// still says that the directory was empty.
