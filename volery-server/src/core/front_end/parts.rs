@@ -290,16 +290,10 @@ impl Parts {
     pub(super) fn finish(self, connection: &mut Connection) -> Outcome {
         let Parts { kind, mut parts, watches, .. } = self;
         if kind == Kind::Plain {
-            // By far the most reads: what one replica said is the reply.
-            let Some(Answer { err, observed, body, .. }) = parts.pop().and_then(|p| p.answer)
-            else {
-                return Outcome { err: ErrorCode::Unimplemented.code(), ..Outcome::default() };
+            return match parts.pop().and_then(|part| part.answer) {
+                Some(answer) => plain(answer, connection),
+                None => Outcome { err: ErrorCode::Unimplemented.code(), ..Outcome::default() },
             };
-            if !mutated!(ReadsForget) {
-                connection.observe(observed);
-            }
-            let body = if err == 0 { body } else { Bytes::new() };
-            return Outcome { err, body, ..Outcome::default() };
         }
         let answers: Vec<(Request, Answer)> =
             parts.into_iter().filter_map(|part| Some((part.request, part.answer?))).collect();
@@ -311,6 +305,45 @@ impl Parts {
         let through = through.filter(|_| watches).map(|through| through.max(before));
         Outcome { through, ..assemble(kind, &answers) }
     }
+}
+
+/// What one replica said is the reply.
+fn plain(answer: Answer, connection: &mut Connection) -> Outcome {
+    let Answer { err, observed, body, .. } = answer;
+    if !mutated!(ReadsForget) {
+        connection.observe(observed);
+    }
+    let body = if err == 0 { body } else { Bytes::new() };
+    Outcome { err, body, ..Outcome::default() }
+}
+
+/// By far the most reads are of one znode that is here, and may be read now: nothing is planned
+/// for them. `None`: this is not such a read.
+pub(super) fn at_once(
+    request: &Request,
+    connection: &mut Connection,
+    skip_acl: bool,
+    replicas: &mut Replicas<'_>,
+) -> Option<Outcome> {
+    let path = match request {
+        Request::Exists(r)
+        | Request::GetData(r)
+        | Request::GetChildren(r)
+        | Request::GetChildren2(r) => &r.path,
+        Request::GetAcl(r) => &r.path,
+        _ => return None,
+    };
+    let partition = replicas.map().owner(path);
+    let frontier = if mutated!(FrontierIgnored) { Zxid::ZERO } else { connection.frontier };
+    let client = Client {
+        conn: connection.id,
+        session: connection.session,
+        identities: &connection.identities,
+        skip_acl,
+    };
+    let answer = replicas.ask_here(partition, &client, request, frontier)?;
+    connection.holds(partition, answer.holds);
+    Some(plain(answer, connection))
 }
 
 fn assemble(kind: Kind, answers: &[(Request, Answer)]) -> Outcome {
