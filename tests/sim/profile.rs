@@ -261,8 +261,8 @@ impl Profile {
                 places.sort_unstable();
             }
         }
-        if placement.values().any(|places| places.len() < 2) {
-            // Nobody could tell the one server what it held.
+        if placement.values().any(|places| places.len() < 3) {
+            // Without one of two nothing is decided any more, not even what the other has under way.
             profile.faults.wipe_us = 0;
         }
         let voters = *prng.pick(&[3, servers.min(5)]);

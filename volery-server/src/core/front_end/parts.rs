@@ -308,7 +308,13 @@ impl Parts {
 
     /// Puts the reply together, and raises the frontier by what it shows.
     pub(super) fn finish(self, connection: &mut Connection) -> Outcome {
-        let Parts { kind, parts, watches, .. } = self;
+        let Parts { kind, mut parts, watches, .. } = self;
+        if kind == Kind::Plain {
+            return match parts.pop().and_then(|part| part.answer) {
+                Some(answer) => plain(answer, connection),
+                None => Outcome { err: ErrorCode::Unimplemented.code(), ..Outcome::default() },
+            };
+        }
         let answers: Vec<(Request, Answer)> =
             parts.into_iter().filter_map(|part| Some((part.request, part.answer?))).collect();
         let before = connection.frontier;
@@ -317,20 +323,53 @@ impl Parts {
         }
         let through = answers.iter().map(|(_, answer)| answer.through).min();
         let through = through.filter(|_| watches).map(|through| through.max(before));
-        Outcome { through, ..assemble(kind, answers) }
+        Outcome { through, ..assemble(kind, &answers) }
     }
 }
 
-fn assemble(kind: Kind, mut answers: Vec<(Request, Answer)>) -> Outcome {
+/// What one replica said is the reply.
+fn plain(answer: Answer, connection: &mut Connection) -> Outcome {
+    let Answer { err, observed, body, .. } = answer;
+    if !mutated!(ReadsForget) {
+        connection.observe(observed);
+    }
+    let body = if err == 0 { body } else { Bytes::new() };
+    Outcome { err, body, ..Outcome::default() }
+}
+
+/// By far the most reads are of one znode that is here, and may be read now: nothing is planned
+/// for them. `None`: this is not such a read.
+pub(super) fn at_once(
+    request: &Request,
+    connection: &mut Connection,
+    skip_acl: bool,
+    replicas: &mut Replicas<'_>,
+) -> Option<Outcome> {
+    let path = match request {
+        Request::Exists(r)
+        | Request::GetData(r)
+        | Request::GetChildren(r)
+        | Request::GetChildren2(r) => &r.path,
+        Request::GetAcl(r) => &r.path,
+        _ => return None,
+    };
+    let partition = replicas.map().owner(path);
+    let frontier = if mutated!(FrontierIgnored) { Zxid::ZERO } else { connection.frontier };
+    let client = Client {
+        conn: connection.id,
+        session: connection.session,
+        identities: &connection.identities,
+        skip_acl,
+    };
+    let answer = replicas.ask_here(partition, &client, request, frontier)?;
+    connection.holds(partition, answer.holds);
+    Some(plain(answer, connection))
+}
+
+fn assemble(kind: Kind, answers: &[(Request, Answer)]) -> Outcome {
     let mut w = Writer::new();
     match kind {
-        Kind::Plain => {
-            let Some((_, Answer { err, body, .. })) = answers.pop() else {
-                return Outcome { err: ErrorCode::Unimplemented.code(), ..Outcome::default() };
-            };
-            let body = if err == 0 { body } else { Bytes::new() };
-            return Outcome { err, body, ..Outcome::default() };
-        }
+        Kind::Plain => {}
         Kind::Multi => {
             answers.iter().for_each(|(request, answer)| write_op(request, answer, &mut w));
             MultiResult::write_all(&[], &mut w);
@@ -356,7 +395,7 @@ fn assemble(kind: Kind, mut answers: Vec<(Request, Answer)>) -> Outcome {
         Kind::AddWatch => w.int(0),
         Kind::SetWatches => {
             let mut before = Writer::append_to(BytesMut::new());
-            for (request, answer) in &answers {
+            for (request, answer) in answers {
                 let Request::SetWatches2(lists) = request else { continue };
                 let event = EventType::from_number(answer.number);
                 if let (Some(event), Some((_, path))) = (event, path_again(lists)) {

@@ -104,6 +104,17 @@ impl<'a> Replicas<'a> {
         }
     }
 
+    /// Runs a read of one znode, if it is here and can be read now.
+    pub(super) fn ask_here(
+        &mut self,
+        id: PartitionId,
+        client: &Client<'_>,
+        request: &Request,
+        frontier: Zxid,
+    ) -> Option<Answer> {
+        self.here_mut(id)?.ask(client, request, true, frontier)
+    }
+
     /// Runs a read, or asks for it. See `Partition::ask`.
     pub(super) fn ask(
         &mut self,

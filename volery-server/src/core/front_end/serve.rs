@@ -13,7 +13,7 @@ use volery_proto::zk::{
 
 use super::connection::{Reply, State};
 use super::parts::{Outcome, Parts};
-use super::{FrontEnd, Replicas};
+use super::{FrontEnd, Replicas, parts};
 use crate::core::auth;
 use crate::core::types::ConnId;
 use crate::core::watch;
@@ -76,6 +76,12 @@ impl FrontEnd {
             }
             request => request,
         };
+        let skip_acl = self.config.flags.skip_acl;
+        let Some(connection) = self.connections.get_mut(&conn) else { return };
+        if let Some(outcome) = parts::at_once(&request, connection, skip_acl, replicas) {
+            let Outcome { err, body, .. } = outcome;
+            return self.answer(conn, number, Reply { err, body, ..Reply::default() });
+        }
         let parts = Parts::plan(request, replicas.map());
         self.run(conn, number, parts, replicas);
     }
