@@ -6,6 +6,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let descriptors = protox::compile(
         [
             "proto/value.proto",
+            "proto/attach.proto",
             "proto/exchange.proto",
             "proto/ring.proto",
             "proto/snapshot.proto",

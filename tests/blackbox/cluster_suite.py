@@ -382,6 +382,28 @@ def test_no_majority_no_writes(cluster: Cluster) -> None:
     client.close()
 
 
+def test_linearizable_reads(cluster: Cluster) -> None:
+    """With `reads=linearizable` a server shows what others were answered, without a sync."""
+    first, second, _ = cluster.servers
+    if second.kind != "volery":
+        return  # ZooKeeper has no such option
+    second.config["reads"] = "linearizable"
+    second.restart()
+    writer, reader = cluster.client(first), cluster.client(second)
+    paths = [f"/linear-{n}" for n in range(4)]
+    for path in paths:
+        writer.create(path, b"")
+    for number in range(300):
+        path, data = paths[number % 4], str(number).encode()
+        writer.set(path, data)
+        assert reader.get(path)[0] == data, f"{path} is not {number} yet"
+    for client in (writer, reader):
+        client.stop()
+        client.close()
+    del second.config["reads"]
+    second.restart()
+
+
 def test_one_lock_at_a_time(cluster: Cluster) -> None:
     """A lock by ephemeral sequential znodes, while its holders' servers die."""
     held: list[str] = []
@@ -450,6 +472,7 @@ TESTS: list[Callable[[Cluster], None]] = [
     test_all_die_at_once,
     test_an_empty_disk,
     test_no_majority_no_writes,
+    test_linearizable_reads,
     test_one_lock_at_a_time,
 ]
 

@@ -21,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from server import ROOT, add_server_option, four_letter, free_port, poll, volery_binary
@@ -237,55 +238,101 @@ def test_own_config_as_root(containers: Containers) -> None:
         run("docker", "rm", "-f", "-v", name)
 
 
+class Cluster:
+    """A compose file of several servers, as a project of its own."""
+
+    def __init__(self, containers: Containers, name: str, servers: int) -> None:
+        self.containers = containers
+        self.servers = range(1, servers + 1)
+        file = DOCKER / f"docker-compose.{name}.yml"
+        self.command = [*containers.compose_command[:-4], "-p", f"{NAME}-{name}", "-f", str(file)]
+        ports = {f"VOLERY_CLIENTS{n}": f"127.0.0.1:{free_port()}" for n in self.servers}
+        self.environment = containers.environment | ports
+        self.ids: dict[int, str] = {}
+
+    def __enter__(self) -> "Cluster":
+        try:
+            self.compose("up", "-d", "--no-build")
+            self.ids = {n: self.compose("ps", "-q", f"volery{n}").strip() for n in self.servers}
+            for container in self.ids.values():
+                self.containers.wait_healthy(container)
+        except BaseException as error:
+            self.__exit__(type(error))
+            raise
+        return self
+
+    def __exit__(self, failed: type | None, *_: object) -> None:
+        if failed:
+            print(self.compose("logs", "--tail", "20", check=False))
+        self.compose("down", "-v", "-t", "2", check=False)
+
+    def compose(self, *words: str, check: bool = True) -> str:
+        return run(*self.command, *words, env=self.environment, cwd=ROOT, check=check).stdout
+
+    def volery(self, number: int, *words: str) -> str:
+        """The CLI in one of the containers, through its own server."""
+        return self.inside(number, f"volery{number}:2181", *words)
+
+    def anywhere(self, number: int, *words: str) -> str:
+        """The same; the client tries the other servers while one is away."""
+        return self.inside(number, ",".join(f"volery{n}:2181" for n in self.servers), *words)
+
+    def inside(self, number: int, hosts: str, *words: str) -> str:
+        command = ["docker", "exec", self.ids[number], "timeout", "20", "volery", "-s", hosts]
+        return run(*command, *words).stdout.strip()
+
+    def each_away(self, away: str, back: str) -> Iterator[int]:
+        """Each server in turn is away while the caller does something; then it is back."""
+        for number, container in self.ids.items():
+            run("docker", away, container)
+            yield number
+            run("docker", back, container)
+            self.containers.wait_healthy(container)
+
+
 def test_three_servers(containers: Containers) -> None:
     """A cluster goes on without any one of its servers, killed or hung."""
-    project = f"{NAME}-three"
-    command = [*containers.compose_command[:-4], "-p", project]
-    command += ["-f", str(DOCKER / "docker-compose.three.yml")]
-    ports = {f"VOLERY_CLIENTS{n}": f"127.0.0.1:{free_port()}" for n in (1, 2, 3)}
-    environment = containers.environment | ports
-
-    def compose(*words: str) -> str:
-        return run(*command, *words, env=environment, cwd=ROOT).stdout
-
-    def volery(number: int, *words: str) -> str:
-        # The client tries the other servers of its list while one is away.
-        hosts = ",".join(f"volery{n}:2181" for n in (1, 2, 3))
-        inside = ["docker", "exec", ids[number], "timeout", "20", "volery", "-s", hosts]
-        return run(*inside, *words).stdout.strip()
-
-    try:
-        compose("up", "-d", "--no-build")
-        ids = {n: compose("ps", "-q", f"volery{n}").strip() for n in (1, 2, 3)}
-        for container in ids.values():
-            containers.wait_healthy(container)
-        volery(1, "create", "/from-1", "one")
-        assert volery(3, "get", "/from-1") == "one"
+    with Cluster(containers, "three", 3) as cluster:
+        cluster.volery(1, "create", "/from-1", "one")
+        assert cluster.anywhere(3, "get", "/from-1") == "one"
         for away, back in (("kill", "start"), ("pause", "unpause")):
-            for number, container in ids.items():
-                run("docker", away, container)
-                witness = number % 3 + 1
-                volery(witness, "create", f"/{away}-{number}", "x")
-                run("docker", back, container)
-                containers.wait_healthy(container)
-        found = volery(2, "ls", "/").split()
-        wanted = {f"{away}-{n}" for away in ("kill", "pause") for n in (1, 2, 3)}
+            for number in cluster.each_away(away, back):
+                cluster.anywhere(number % 3 + 1, "create", f"/{away}-{number}", "x")
+        found = cluster.anywhere(2, "ls", "/").split()
+        wanted = {f"{away}-{n}" for away in ("kill", "pause") for n in cluster.servers}
         assert wanted <= set(found), f"{wanted - set(found)} are gone"
-    except AssertionError:
-        print(run(*command, "logs", "--tail", "20", env=environment, check=False).stdout)
-        raise
-    finally:
-        run(*command, "down", "-v", "-t", "2", env=environment, check=False)
 
 
-def test_partial_placement_is_refused(containers: Containers) -> None:
+def test_six_servers_share_four_partitions(containers: Containers) -> None:
+    """Every server serves the whole tree, whichever partitions it holds, and goes on doing so
+    while any one server is away: names below the root are spread over all partitions."""
+    names = [f"name{n}" for n in range(12)]
+    with Cluster(containers, "six", 6) as cluster:
+        for at, name in enumerate(names):
+            cluster.volery(at % 6 + 1, "create", f"/{name}", name)
+        for number in cluster.servers:
+            cluster.volery(number, "sync", "/")
+            for name in names:
+                assert cluster.volery(number, "get", f"/{name}") == name, f"{name} at {number}"
+        for number in cluster.each_away("kill", "start"):
+            for at, name in enumerate(names):
+                witness = (number + at % 5) % 6 + 1
+                cluster.anywhere(witness, "set", f"/{name}", f"{name} without {number}")
+                assert cluster.anywhere(witness, "get", f"/{name}") == f"{name} without {number}"
+        for number in cluster.servers:
+            cluster.volery(number, "sync", "/")
+            found = {name: cluster.volery(number, "get", f"/{name}") for name in names}
+            assert found == {name: f"{name} without 6" for name in names}, f"{number}: {found}"
+
+
+def test_servers_without_a_partition_are_refused(containers: Containers) -> None:
     servers = " ".join(f"server.{n}=127.0.0.{n}:2888:3888;2181" for n in (1, 2, 3))
+    placed = "partitions=2 partition.1.servers=1,2 partition.2.servers=1,2"
     done = run("docker", "run", "--rm", "-e", f"ZOO_SERVERS={servers}", "-e", "ZOO_MY_ID=1",
-               "-e", "ZOO_CFG_EXTRA=partition.2.servers=1,2", containers.image,
-               check=False)  # fmt: skip
+               "-e", f"ZOO_CFG_EXTRA={placed}", containers.image, check=False)  # fmt: skip
     said = done.stdout + done.stderr
     assert done.returncode == 1, f"code {done.returncode}\n{said}"
-    assert "partition.2.servers leaves servers out" in said, said
+    assert "server 3 is in no partition.N.servers" in said, said
 
 
 def test_stop(containers: Containers) -> None:
@@ -306,7 +353,8 @@ TESTS = [
     test_new_container_with_other_variables,
     test_own_config_as_root,
     test_three_servers,
-    test_partial_placement_is_refused,
+    test_six_servers_share_four_partitions,
+    test_servers_without_a_partition_are_refused,
     test_stop,
 ]
 

@@ -293,7 +293,9 @@ def four_letter_words(port: int) -> dict[str, Any]:
 
 
 # Keys that only Volery has; `conf` shows them besides ZooKeeper's.
-OWN_CONF_KEYS = {"durability", "jute.maxbuffer", "partition.spread", "partitions", "ring.window"}
+OWN_CONF_KEYS = {
+    "durability", "jute.maxbuffer", "partition.spread", "partitions", "reads", "ring.window",
+}
 
 MNTR_KEYS = (
     "zk_version zk_server_state zk_avg_latency zk_max_latency zk_min_latency zk_packets_received"

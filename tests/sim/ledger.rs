@@ -11,6 +11,8 @@ use volery_proto::ids::{PartitionId, RingId, Slot, Zxid};
 use volery_proto::ring::decode_record;
 use volery_proto::wire::log_record::Body;
 
+use crate::machine::Machine;
+
 /// A decided command.
 #[derive(Clone, Debug)]
 pub(crate) struct Decided {
@@ -30,16 +32,25 @@ struct RingOrder {
 /// Everything decided.
 #[derive(Clone, Debug)]
 pub(crate) struct Ledger {
-    quorum: u32,
+    /// By ring: its acceptors, a bit each.
+    acceptors: BTreeMap<u32, u64>,
     rings: BTreeMap<u32, RingOrder>,
     pub(crate) commands: BTreeMap<Zxid, Decided>,
 }
 
 impl Ledger {
-    /// Of a service of so many servers.
-    pub(crate) fn new(servers: usize) -> Ledger {
-        let quorum = servers as u32 / 2 + 1;
-        Ledger { quorum, rings: BTreeMap::new(), commands: BTreeMap::new() }
+    /// Of a service of these servers.
+    pub(crate) fn new(machines: &[Machine]) -> Ledger {
+        let config = &machines[0].config;
+        let bits = |ring: RingId| {
+            let (voters, _) = config.cluster.ring(ring);
+            let votes = |machine: &Machine| voters.contains(&machine.config.server);
+            let bits = machines.iter().enumerate().filter(|(_, machine)| votes(machine));
+            (u32::from(ring.0), bits.fold(0, |bits, (at, _)| bits | 1 << at))
+        };
+        let partitions = config.map.partitions().map(PartitionId::ring);
+        let acceptors = std::iter::once(RingId::GLOBAL).chain(partitions).map(bits).collect();
+        Ledger { acceptors, rings: BTreeMap::new(), commands: BTreeMap::new() }
     }
 
     /// A record has become durable at a server.
@@ -59,8 +70,12 @@ impl Ledger {
         if *first != value {
             return Err(format!("agreement: {at} has two values at ballot {ballot}"));
         }
+        let acceptors = self.acceptors.get(&decoded.ring).copied().unwrap_or_default();
+        if acceptors & 1 << server == 0 {
+            return Err(format!("agreement: server {server} votes in {at}, and is no acceptor"));
+        }
         *servers |= 1 << server;
-        if servers.count_ones() < self.quorum {
+        if servers.count_ones() <= acceptors.count_ones() / 2 {
             return Ok(());
         }
         match ring.chosen.get(&instance) {

@@ -81,14 +81,13 @@ fn body(record: &Bytes) -> Option<LogRecordBody> {
 /// Starts a server from these records and snapshots, as the node does.
 pub(crate) fn start<'a>(
     config: &ServerConfig,
-    partitions: u16,
     records: impl Iterator<Item = &'a Bytes>,
     snapshots: &BTreeMap<PartitionId, Snapshot>,
     lost: bool,
     now: Now,
 ) -> Result<Server, String> {
-    let loaded = (1..=partitions).map(PartitionId);
-    let loaded = loaded.map(|id| load(config, id, snapshots.get(&id)));
+    let held = config.map.partitions().filter(|id| config.cluster.holds(config.server, *id));
+    let loaded = held.map(|id| load(config, id, snapshots.get(&id)));
     let loaded = loaded.collect::<Result<Vec<_>, _>>().map_err(|e| e.to_string())?;
     let mut replay = Replay::new(loaded);
     if config.cluster.members.len() > 1 {

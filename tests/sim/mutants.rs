@@ -27,7 +27,7 @@ const SEEDS: u64 = 6000;
 const CLUSTER_SEEDS: u64 = 3000;
 
 /// What only several servers can show; and what they show in ways of their own.
-const OF_CLUSTERS: [Mutation; 12] = [
+const OF_CLUSTERS: [Mutation; 15] = [
     Mutation::StartAsWritten,
     Mutation::PayloadOfAnyBallot,
     Mutation::TrimPointIgnored,
@@ -40,18 +40,34 @@ const OF_CLUSTERS: [Mutation; 12] = [
     Mutation::AnyClock,
     Mutation::UncountedTouches,
     Mutation::StaleSessions,
+    Mutation::WaitsForTheDead,
+    Mutation::ToldNotHeld,
+    Mutation::AsksTheDead,
 ];
-const OF_BOTH: [Mutation; 5] = [
+const OF_BOTH: [Mutation; 7] = [
     Mutation::VoteBeforeSync,
     Mutation::NoDuplicateTable,
     Mutation::SyncOfOneRing,
     Mutation::FrontierIgnored,
     Mutation::ReopenKeepsFrontier,
+    Mutation::BarriersForgotten,
+    Mutation::BarriersReused,
 ];
 
-/// A fault that no history may show.
+/// What only partitions on some of the servers can show.
+const OF_PLACEMENTS: [Mutation; 7] = [
+    Mutation::AttachmentForgotten,
+    Mutation::EarlyAnswerAcross,
+    Mutation::NeverPulls,
+    Mutation::NeverGives,
+    Mutation::OwnFloors,
+    Mutation::EventsPassReads,
+    Mutation::AnswersOutdated,
+];
+
+/// A fault that no history may show: duplicates are known, and who is not told asks.
 fn is_harmless(mutation: Mutation) -> bool {
-    mutation == Mutation::ProposedTwice
+    matches!(mutation, Mutation::ProposedTwice | Mutation::NeverGives)
 }
 
 /// Many partitions whose rings run apart, and a clock that jumps: the world in which the order of
@@ -88,6 +104,7 @@ fn bend(mutation: Mutation) -> &'static dyn Fn(&mut Profile) {
         Mutation::SetWatchesAnywhere | Mutation::ReopenKeepsFrontier => &watching,
         Mutation::OutstandingForgotten | Mutation::NoReleaseRule => &watching,
         Mutation::ClosingIgnoresEpoch => &dying,
+        Mutation::BarriersForgotten | Mutation::BarriersReused => &linear,
         _ => &|_| {},
     }
 }
@@ -144,6 +161,12 @@ fn cut(profile: &mut Profile) {
     profile.think_us = 60_000;
 }
 
+/// Reads are linearizable, and rings run apart.
+fn linear(profile: &mut Profile) {
+    apart(profile);
+    profile.server.front_end.linearizable_reads = true;
+}
+
 /// The same for a world of several servers.
 fn bend_cluster(mutation: Mutation) -> &'static dyn Fn(&mut Profile) {
     match mutation {
@@ -152,7 +175,46 @@ fn bend_cluster(mutation: Mutation) -> &'static dyn Fn(&mut Profile) {
         Mutation::ReservesFromSlots => &reserving,
         Mutation::UncountedTouches | Mutation::StaleSessions => &cut,
         Mutation::TrimPointIgnored | Mutation::LostVotes => &forgetting,
+        Mutation::BarriersForgotten | Mutation::BarriersReused => &linear,
+        Mutation::WaitsForTheDead | Mutation::ToldNotHeld | Mutation::AsksTheDead => {
+            &Profile::kill_a_partition
+        }
         _ => &churning,
+    }
+}
+
+/// Everybody watches, and servers come and go.
+fn watching_elsewhere(profile: &mut Profile) {
+    profile.watches = 600;
+    profile.writes = 600;
+    profile.multis = 300;
+    profile.faults.crash_us = 300_000;
+    profile.faults.connection_us = 0;
+    profile.server.skip.together = false;
+}
+
+/// Messages are lost, and everything goes to several partitions.
+fn exchanging(profile: &mut Profile) {
+    profile.net.loss_permille = 50;
+    profile.writes = 800;
+    profile.multis = 400;
+}
+
+/// The same, and little is kept for long.
+fn trimming(profile: &mut Profile) {
+    exchanging(profile);
+    profile.faults.crash_us = 200_000;
+    profile.faults.cut_us = 200_000;
+    profile.server.snapshot_every = 5;
+    profile.server.snapshots_kept = 1;
+}
+
+/// The same for a world of partitions on some of the servers.
+fn bend_placed(mutation: Mutation) -> &'static dyn Fn(&mut Profile) {
+    match mutation {
+        Mutation::OwnFloors => &trimming,
+        Mutation::EarlyAnswerAcross | Mutation::NeverPulls | Mutation::NeverGives => &exchanging,
+        _ => &watching_elsewhere,
     }
 }
 
@@ -162,6 +224,7 @@ fn caught(mutation: Mutation, kind: Kind, seeds: u64) -> bool {
     let bend = match kind {
         Kind::Alone => bend(mutation),
         Kind::Cluster => bend_cluster(mutation),
+        Kind::Placed => bend_placed(mutation),
     };
     plant(Some(mutation));
     let caught = (0..seeds).find_map(|seed| {
@@ -191,13 +254,34 @@ fn is_wanted(mutation: Mutation) -> bool {
 #[test]
 fn bent_clusters_are_sound() {
     type Bend = fn(&mut Profile);
-    let bends: [Bend; 6] = [churning, forgetting, early, reserving, lying, cut];
+    let bends: [Bend; 8] =
+        [churning, forgetting, early, reserving, lying, cut, linear, Profile::kill_a_partition];
     for (at, bend) in bends.into_iter().enumerate() {
         for seed in 0..10 {
             let report = runner::run_with(Kind::Cluster, seed, false, &bend);
             assert!(report.broken.is_none(), "bend {at}, seed {seed}: {:?}", report.broken);
         }
     }
+    let bends: [Bend; 3] = [watching_elsewhere, exchanging, trimming];
+    for (at, bend) in bends.into_iter().enumerate() {
+        for seed in 0..10 {
+            let report = runner::run_with(Kind::Placed, seed, false, &bend);
+            assert!(report.broken.is_none(), "placed {at}, seed {seed}: {:?}", report.broken);
+        }
+    }
+}
+
+#[test]
+fn every_mutant_of_placements_is_caught() {
+    println!("{:<24} {:<20} seeds", "mutant of placements", "caught by");
+    let mut survivors = Vec::new();
+    for mutation in OF_PLACEMENTS.into_iter().filter(|mutation| is_wanted(*mutation)) {
+        let seeds = if is_harmless(mutation) { 200 } else { CLUSTER_SEEDS };
+        if caught(mutation, Kind::Placed, seeds) == is_harmless(mutation) {
+            survivors.push(mutation);
+        }
+    }
+    assert!(survivors.is_empty(), "not as they should: {survivors:?}");
 }
 
 #[test]
@@ -220,8 +304,9 @@ fn every_mutant_is_caught() {
     let mut survivors = Vec::new();
     println!("{:<24} {:<20} seeds", "mutant", "caught by");
     for mutation in Mutation::ALL.iter().copied() {
-        let elsewhere =
-            OF_CLUSTERS.contains(&mutation) || Mutation::OF_THE_EXECUTOR.contains(&mutation);
+        let elsewhere = OF_CLUSTERS.contains(&mutation)
+            || OF_PLACEMENTS.contains(&mutation)
+            || Mutation::OF_THE_EXECUTOR.contains(&mutation);
         if !is_wanted(mutation) || elsewhere {
             continue;
         }

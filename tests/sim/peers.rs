@@ -27,6 +27,9 @@ impl World {
         if self.cuts.contains(&(from, to)) {
             return Ok(());
         }
+        if self.is_mute(&message) {
+            return Ok(());
+        }
         let lane = message.lane();
         let read = PeerMessage::decode(message.encode()).map_err(|e| e.to_string())?;
         if read != message {
@@ -50,6 +53,15 @@ impl World {
             self.at(at - self.now_us, Event::Peer(to, self.machines[to].life, input));
         }
         Ok(())
+    }
+
+    /// Whether nobody hears this, as its ring has no majority for a while.
+    fn is_mute(&self, message: &PeerMessage) -> bool {
+        let (Some((ring, from, until)), PeerMessage::Ring(of, _)) = (self.profile.mute, message)
+        else {
+            return false;
+        };
+        *of == ring && (from..until).contains(&self.now_us) && !self.quiet
     }
 
     /// A server names a slot that no clock will show for centuries (ATTACKS row 20).

@@ -1,10 +1,11 @@
 //! What kind of world a seed makes: partitions, map, policies, faults, load.
 //! It holds no state of a run. Used by the world and by the tests that need a special world.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use volery_proto::command::CommandFlags;
-use volery_proto::ids::{PartitionId, ServerId};
+use volery_proto::ids::{PartitionId, RingId, ServerId};
 use volery_server::core::front_end::FrontEndConfig;
 use volery_server::core::merge::skip::SkipPolicy;
 use volery_server::core::oracle::PartitionMap;
@@ -13,7 +14,7 @@ use volery_server::core::server::{ClusterConfig, ReaperConfig, ServerConfig};
 use crate::prng::Prng;
 
 /// A fault happens about so often, in microseconds; 0: never.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Faults {
     pub(crate) crash_us: u64,
     pub(crate) connection_us: u64,
@@ -65,6 +66,11 @@ pub(crate) struct Profile {
     /// Session time-outs that clients ask for, least and most.
     pub(crate) timeouts_ms: (u64, u64),
     pub(crate) net: Net,
+    /// A ring of which nothing but signs of life gets from server to server, from when on and
+    /// until when: its partition is dead and the others are not.
+    pub(crate) mute: Option<(RingId, u64, u64)>,
+    /// Requests keep to znodes that are there, and to few kinds.
+    pub(crate) steady: bool,
     /// What all servers have in common.
     pub(crate) server: ServerConfig,
 }
@@ -91,6 +97,8 @@ fn front_end(prng: &mut Prng) -> FrontEndConfig {
         digest_enabled: true,
         super_digest: None,
         flags: CommandFlags { extended_types: true, skip_acl: false },
+        linearizable_reads: false,
+        stale_us: 1 << 40,
         max_unsent: *prng.pick(&[300, 1 << 20]),
         max_events: 1000,
     }
@@ -133,6 +141,8 @@ impl Profile {
             skew_us: 1_000_000,
             timeouts_ms: (50, 800),
             net: Net::default(),
+            mute: None,
+            steady: false,
             server: ServerConfig {
                 server: ServerId(1),
                 map: map.clone(),
@@ -199,6 +209,73 @@ impl Profile {
             keep: (*prng.pick(&[4, 50, 8192]), 1 << 20),
             ..ClusterConfig::of((1..=servers).map(ServerId).collect())
         };
+        profile
+    }
+
+    /// One partition of several is dead for seconds, and nothing else fails but connections.
+    pub(crate) fn kill_a_partition(&mut self) {
+        // Those that lie on some of the servers stay as they are.
+        if self.server.cluster.placement.is_empty() {
+            let map = Arc::new(PartitionMap::new(1, 3, &["/*".to_owned()], &[]));
+            (self.partitions, self.map, self.server.map) = (3, map.clone(), map);
+        }
+        self.faults = Faults { connection_us: 300_000, ..Faults::default() };
+        self.net.loss_permille = 0;
+        self.net.delay_us = self.net.delay_us.min(1_000);
+        self.sync_us = self.sync_us.min(1_000);
+        (self.skew_us, self.clock_back) = (10, false);
+        (self.requests, self.think_us, self.watches, self.steady) = (200, 60_000, 500, true);
+        self.server.front_end.stale_us = 300_000;
+        let ring = RingId(1 + (self.server.hash_seed % u64::from(self.partitions)) as u16);
+        self.mute = Some((ring, 1_000_000, 5_000_000));
+    }
+
+    /// Some worlds have `reads=linearizable`: by a number that each draws anyway.
+    pub(crate) fn choose_reads(&mut self) {
+        self.server.front_end.linearizable_reads = self.server.hash_seed.is_multiple_of(4);
+    }
+
+    /// The world of a seed with several servers, each of which has some of the partitions.
+    pub(crate) fn of_placed(prng: &mut Prng) -> Profile {
+        let mut profile = Profile::of_cluster(prng);
+        let servers = prng.range(3, 7) as u8;
+        let partitions = prng.range(2, 6) as u16;
+        let map = Arc::new(map(prng, partitions));
+        let replicas = *prng.pick(&[1, 2, 3, 3, 3]);
+        let mut placement: BTreeMap<PartitionId, Vec<ServerId>> = BTreeMap::new();
+        for partition in (1..=partitions).map(PartitionId) {
+            let from = prng.below(u64::from(servers));
+            let step = prng.range(1, 2);
+            let place = |i: u64| ServerId(((from + i * step) % u64::from(servers)) as u8 + 1);
+            let mut places: Vec<ServerId> = (0..replicas).map(place).collect();
+            places.sort_unstable();
+            places.dedup();
+            placement.insert(partition, places);
+        }
+        // Nobody is without.
+        for server in (1..=servers).map(ServerId) {
+            if placement.values().all(|places| !places.contains(&server)) {
+                let partition = PartitionId(prng.range(1, u64::from(partitions)) as u16);
+                let places = placement.entry(partition).or_default();
+                places.push(server);
+                places.sort_unstable();
+            }
+        }
+        if placement.values().any(|places| places.len() < 3) {
+            // Without one of two nothing is decided any more, not even what the other has under way.
+            profile.faults.wipe_us = 0;
+        }
+        let voters = *prng.pick(&[3, servers.min(5)]);
+        let first = prng.below(u64::from(servers)) as u8;
+        let mut global: Vec<ServerId> =
+            (0..voters).map(|i| ServerId((first + i) % servers + 1)).collect();
+        global.sort_unstable();
+        profile.partitions = partitions;
+        profile.map = map.clone();
+        profile.server.map = map;
+        let cluster = &mut profile.server.cluster;
+        cluster.members = (1..=servers).map(ServerId).collect();
+        (cluster.placement, cluster.global) = (placement, Some(global));
         profile
     }
 

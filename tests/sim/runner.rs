@@ -25,6 +25,8 @@ pub(crate) enum Kind {
     Alone,
     /// Three to five.
     Cluster,
+    /// Three to seven, each of which has some of the partitions.
+    Placed,
 }
 
 /// Runs the history of a seed; `adjust` may bend its world.
@@ -39,7 +41,9 @@ pub(crate) fn run_with(
         let mut profile = match kind {
             Kind::Alone => Profile::of(&mut prng),
             Kind::Cluster => Profile::of_cluster(&mut prng),
+            Kind::Placed => Profile::of_placed(&mut prng),
         };
+        profile.choose_reads();
         adjust(&mut profile);
         let mut world = World::new(prng, profile, trace);
         let ended = world.run().map_err(|what| Broken { property: "running", what });

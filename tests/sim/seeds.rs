@@ -1,5 +1,6 @@
 //! The tests: fixed seeds, fresh seeds, one seed to replay, and the simulator's own determinism.
 
+use crate::profile::Profile;
 use crate::property::Broken;
 use crate::runner::{Kind, Report, run_with};
 
@@ -12,6 +13,7 @@ fn fail(kind: Kind, seed: u64, broken: &Broken) -> ! {
     let test = match kind {
         Kind::Alone => "one_seed",
         Kind::Cluster => "one_cluster_seed",
+        Kind::Placed => "one_placed_seed",
     };
     panic!(
         "seed {seed}: {}: {}\n\
@@ -83,6 +85,17 @@ fn fresh_cluster_seeds() {
     run_all(Kind::Cluster, (0..runs(100)).map(|i| base.wrapping_add(i)));
 }
 
+#[test]
+fn fixed_placed_seeds() {
+    run_all(Kind::Placed, 0..100);
+}
+
+#[test]
+fn fresh_placed_seeds() {
+    let base = base();
+    run_all(Kind::Placed, (0..runs(100)).map(|i| base.wrapping_add(i)));
+}
+
 fn replay(kind: Kind) {
     let Some(seed) = number("VOLERY_SIM_SEED") else { return };
     let report = run_with(kind, seed, true, &|_| {});
@@ -103,6 +116,12 @@ fn one_cluster_seed() {
     replay(Kind::Cluster);
 }
 
+/// The same where partitions are on some of the servers.
+#[test]
+fn one_placed_seed() {
+    replay(Kind::Placed);
+}
+
 fn passes(kind: Kind, seed: u64) {
     if let Some(broken) = &run(kind, seed).broken {
         fail(kind, seed, broken);
@@ -115,6 +134,25 @@ fn passes(kind: Kind, seed: u64) {
 #[test]
 fn no_event_overtakes_the_parts_of_a_read() {
     passes(Kind::Alone, 7013241732043755);
+}
+
+fn with_a_dead_partition(kind: Kind) {
+    for seed in 0..runs(40).min(1000) {
+        let report = run_with(kind, seed, false, &Profile::kill_a_partition);
+        assert!(report.broken.is_none(), "{kind:?}, seed {seed}: {:?}", report.broken);
+    }
+}
+
+/// ATTACKS row 24: a partition is dead for seconds, and sessions that watch it go on elsewhere.
+#[test]
+fn no_session_hangs_on_a_dead_partition() {
+    with_a_dead_partition(Kind::Cluster);
+}
+
+/// The same where sessions are served by replicas on other servers.
+#[test]
+fn no_session_hangs_on_a_dead_partition_elsewhere() {
+    with_a_dead_partition(Kind::Placed);
 }
 
 /// The checker of expiry took the end of the faults for a restart of a server that lived on.
@@ -133,5 +171,7 @@ fn the_simulator_is_deterministic() {
     for seed in 1_000..1_010 {
         let (once, twice) = (run(Kind::Cluster, seed), run(Kind::Cluster, seed));
         assert_eq!(once.trace_hash, twice.trace_hash, "cluster seed {seed}");
+        let (once, twice) = (run(Kind::Placed, seed), run(Kind::Placed, seed));
+        assert_eq!(once.trace_hash, twice.trace_hash, "placed seed {seed}");
     }
 }

@@ -22,6 +22,8 @@ pub(crate) const PATHS: [&str; 14] = [
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Workload {
     payloads: u64,
+    /// Requests of a steady workload, which begins with what is there.
+    created: usize,
 }
 
 impl Workload {
@@ -151,8 +153,40 @@ impl Workload {
         }
     }
 
+    /// Requests that touch one znode each, or two of those that only multis touch: so what one
+    /// of them waits for holds up no other.
+    fn steady(&mut self, prng: &mut Prng, watches: u64) -> Request {
+        const SINGLE: [&str; 5] = ["/a", "/b", "/c", "/d", "/e"];
+        const TOGETHER: [&str; 3] = ["/a/x", "/b/x", "/c/x"];
+        let at = self.created;
+        self.created += 1;
+        if let Some(path) = SINGLE.iter().chain(&TOGETHER).nth(at / 3) {
+            let (path, data, acl) = ((*path).into(), self.data(prng), world(31));
+            return Request::Create(CreateRequest { path, data, acl, flags: 0 });
+        }
+        let set = |path: &str, data| SetDataRequest { path: path.into(), data, version: -1 };
+        let path = *prng.pick(&SINGLE);
+        match prng.below(20) {
+            0..=8 => Request::SetData(set(path, self.data(prng))),
+            9..=10 => {
+                let skipped = prng.below(3) as usize;
+                let paths = TOGETHER.iter().enumerate().filter(|(at, _)| *at != skipped);
+                Request::Multi(
+                    paths.map(|(_, path)| MultiOp::SetData(set(path, self.data(prng)))).collect(),
+                )
+            }
+            _ => Request::GetData(WatchedPathRequest {
+                path: path.into(),
+                watch: prng.permille(watches),
+            }),
+        }
+    }
+
     /// A client's next request.
     pub(crate) fn next(&mut self, prng: &mut Prng, profile: &Profile) -> Request {
+        if profile.steady {
+            return self.steady(prng, profile.watches);
+        }
         if prng.permille(8) {
             return Request::CloseSession;
         }

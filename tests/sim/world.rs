@@ -116,7 +116,7 @@ impl World {
             now_us: 0,
             queue: BTreeMap::new(),
             next_event: 0,
-            ledger: Ledger::new(machines.len()),
+            ledger: Ledger::new(&machines),
             machines,
             clients,
             connections: BTreeMap::new(),
@@ -226,11 +226,29 @@ impl World {
     }
 
     fn left(&self) -> String {
-        let waiting = self.clients.iter().map(|c| (c.conn, c.open, &c.outstanding));
-        let position = |m: &Machine| m.server.as_ref().map(|s| (s.position(), s.serving()));
-        let servers: Vec<_> = self.machines.iter().map(position).collect();
-        let highest = self.ledger.highest();
-        format!("{:?}, servers {servers:?} of {highest}", waiting.collect::<Vec<_>>())
+        let waits = |c: &&Client| !c.outstanding.is_empty() || !c.finished;
+        let waiting = self.clients.iter().filter(waits);
+        let waiting: Vec<_> = waiting.map(|c| (c.conn, c.open, c.outstanding.front())).collect();
+        let mut text = format!("waiting {waiting:?}, highest {}", self.ledger.highest());
+        for (at, machine) in self.machines.iter().enumerate() {
+            let Some(server) = &machine.server else { continue };
+            text +=
+                &format!("\n  server {at}, serving {}, lost {}:", server.serving(), machine.lost);
+            for (id, ring) in server.rings() {
+                let (cursor, leads) = (ring.cursor(), ring.is_coordinator());
+                let (lost, base) = (ring.is_memory_lost(), ring.kept_from());
+                let hint = ring.coordinator_hint();
+                text += &format!("\n    ring {id}: {cursor:?} {leads} {hint:?} {lost} {base}");
+            }
+            for p in server.partitions() {
+                let lacks: Vec<_> = p.lacks().take(3).collect();
+                let (wanted, cursors) = (p.wanted(), p.cursors());
+                let (id, position, delivered) = (p.id(), p.position(), p.delivered());
+                text += &format!("\n    partition {id}: {position} {delivered} {wanted:?}");
+                text += &format!(" {lacks:?} {cursors:?}");
+            }
+        }
+        text
     }
 
     fn lives(&self, server: usize, life: u64) -> bool {
@@ -460,9 +478,9 @@ impl World {
         config.cluster.seed = config.hash_seed;
         let machine = &self.machines[server];
         let now = machine.now(self.now_us);
-        let (records, count) = (machine.disk.records(), self.profile.partitions);
+        let records = machine.disk.records();
         let snapshots = machine.disk.snapshots(|_| 0);
-        let started = machine::start(&config, count, records, &snapshots, machine.lost, now);
+        let started = machine::start(&config, records, &snapshots, machine.lost, now);
         let started = started.map_err(|e| format!("server {server}: {e}"))?;
         if self.profile.alone() {
             crate::property::replay::check(self, &started)?;

@@ -10,6 +10,12 @@ use crate::world::World;
 /// Beyond the time-out: a tick, the closing's way through ring 0, a slow disk.
 const GRACE_US: u64 = 3_000_000;
 
+/// Whoever was silent for longer than its time-out may be given up until its return is counted.
+fn returns_late(world: &World) -> u64 {
+    let lease_us = u64::from(world.profile.server.front_end.min_timeout_ms) * 500;
+    if world.profile.alone() { 0 } else { lease_us }
+}
+
 /// A server that cannot tell ring 0's coordinator of its clients keeps them for half of the least
 /// time-out, and the coordinator may have missed the last ping before that.
 fn early(world: &World, timeout_us: u64) -> u64 {
@@ -21,6 +27,7 @@ pub(super) fn check(world: &World, story: &Story<'_>) -> Result<(), String> {
     let mut heard: BTreeMap<i64, u64> = BTreeMap::new();
     let mut timeouts: BTreeMap<i64, u64> = BTreeMap::new();
     let mut tried: BTreeMap<i64, u64> = BTreeMap::new();
+    let mut returned: BTreeMap<i64, u64> = BTreeMap::new();
     let mut recovered = 0;
     for entry in story.entries {
         let session = story.sessions.get(&entry.conn).copied();
@@ -41,7 +48,11 @@ pub(super) fn check(world: &World, story: &Story<'_>) -> Result<(), String> {
                 }
             }
             (What::Heard, Some(session)) => {
-                heard.insert(session, entry.at_us);
+                let before = heard.insert(session, entry.at_us).unwrap_or(entry.at_us);
+                let timeout = timeouts.get(&session).copied().unwrap_or_default();
+                if entry.at_us > before + timeout {
+                    returned.insert(session, entry.at_us);
+                }
             }
             (What::Expiring(id), _) => {
                 let (Some(heard), Some(timeout)) = (heard.get(&id.0), timeouts.get(&id.0)) else {
@@ -51,7 +62,10 @@ pub(super) fn check(world: &World, story: &Story<'_>) -> Result<(), String> {
                 let counted = if world.profile.alone() { recovered } else { 0 };
                 let since = (*heard).max(counted).min(entry.at_us);
                 let late = 2 * (20 + world.profile.network_us) + 1000;
-                if entry.at_us + late + early(world, *timeout) < since + timeout {
+                let back = returned
+                    .get(&id.0)
+                    .is_some_and(|back| entry.at_us <= back + returns_late(world));
+                if !back && entry.at_us + late + early(world, *timeout) < since + timeout {
                     let at = entry.at_us;
                     return Err(format!("{id:?} expires at {at}, heard at {since} of {timeout}"));
                 }

@@ -3,6 +3,7 @@
 
 mod durable;
 mod expiry;
+mod linear;
 mod once;
 mod order;
 mod reads;
@@ -11,6 +12,7 @@ mod session;
 mod shown;
 mod slots;
 mod story;
+mod waiting;
 mod watches;
 mod watching;
 
@@ -27,14 +29,16 @@ pub(crate) struct Broken {
 type Check = fn(&World, &Story<'_>) -> Result<(), String>;
 
 /// In this order; the first one that is broken is told.
-const CHECKS: [(&str, Check); 7] = [
+const CHECKS: [(&str, Check); 9] = [
     ("durability", durable::check),
     ("order of writes", order::check),
     ("session guarantees", session::check),
+    ("linearizable reads", linear::check),
     ("exactly once", once::check),
     ("watches", watches::check),
     ("expiry", expiry::check),
     ("slots", slots::check),
+    ("waiting", waiting::check),
 ];
 
 /// Checks a history that ran to its end.

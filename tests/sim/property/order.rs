@@ -32,8 +32,8 @@ pub(super) fn check(world: &World, story: &Story<'_>) -> Result<(), String> {
             What::Sent(_) => {
                 floors.insert(*index, known.clone());
             }
-            What::Reply { header, .. } => {
-                let zxid = Zxid(header.zxid as u64);
+            What::Reply { .. } => {
+                let Some(zxid) = op.zxid() else { continue };
                 result(story, op, zxid)?;
                 if let Some(floor) = floors.remove(index) {
                     real_time(world, op, zxid, &floor)?;

@@ -62,7 +62,12 @@ fn reply(here: &mut Held<'_>, story: &Story<'_>, op: &Op, low: Zxid) -> Result<(
             here.remove(&r.path, r.watcher_type, answer.upper);
             Ok(())
         }
-        Request::SetWatches2(lists) if err == 0 => again(here, story, lists, bounds),
+        Request::SetWatches2(lists) if err == 0 => {
+            // Where the partition stays behind it is served from what the client was told on.
+            let since = Zxid(lists.relative_zxid.max(0) as u64);
+            let low = if story.told_is_held { low.min(since) } else { low };
+            again(here, story, lists, (low, answer.upper))
+        }
         _ => Ok(()),
     }
 }

@@ -52,6 +52,7 @@ impl Config {
         line("skip.along", &self.skip_along);
         line("skip.aheadUs", &self.skip_ahead_us);
         line("durability", &self.durability.text());
+        line("reads", if self.linearizable_reads { &"linearizable" } else { &"local" });
         text
     }
 

@@ -226,6 +226,14 @@ pub const KEYS: &[Key] = &[
         Value("sync"),
         "sync: what is acknowledged is on disk. async: it is lost when the machine fails.",
     ),
+    key(
+        "reads",
+        Kind::OneOf(&["local", "linearizable"]),
+        Value("local"),
+        "Volery: linearizable: every read of this server's clients first gets the barrier that \
+         sync is, and so sees all that was answered before to anybody. local: it sees no less \
+         than its session has seen.",
+    ),
     key("forceSync", YES_NO, Value("yes"), "ZooKeeper's word: no is durability=async."),
     key(
         "fsync.warningthresholdms",

@@ -10,6 +10,7 @@ pub mod keys;
 mod known;
 pub mod partition_map;
 mod peer_tls;
+pub mod placement;
 pub mod properties;
 mod read;
 mod read_cluster;
@@ -60,6 +61,8 @@ pub struct Config {
     pub extended_types_enabled: bool,
     /// Whether acknowledged means on disk.
     pub durability: Durability,
+    /// `reads=linearizable`: every read waits for a barrier.
+    pub linearizable_reads: bool,
     /// Log, snapshots, disk.
     pub storage: StorageConfig,
     /// The reaper of containers and TTL znodes.

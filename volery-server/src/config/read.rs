@@ -106,6 +106,9 @@ fn build(
         auth,
         extended_types_enabled: values.flag("extendedTypesEnabled"),
         durability,
+        linearizable_reads: values
+            .text("reads")
+            .is_some_and(|text| text.eq_ignore_ascii_case("linearizable")),
         storage: storage(values),
         container: ContainerConfig {
             check_interval_ms: values.number("znode.container.checkIntervalMs"),

@@ -31,6 +31,7 @@ fn defaults_hold_without_a_file() {
     assert_eq!((config.min_session_timeout_ms, config.max_session_timeout_ms), (6000, 60000));
     assert_eq!(config.max_frame_bytes, 0xf_ffff);
     assert_eq!(config.durability, Durability::Sync);
+    assert!(!config.linearizable_reads);
     assert_eq!(config.storage.preallocate_bytes, 64 << 20);
     assert_eq!(config.map, MapRules::default());
     assert_eq!(config.metrics, MetricsConfig { host: "0.0.0.0".to_owned(), port: 7000 });
@@ -103,6 +104,7 @@ fn wrong_values_are_refused_with_their_place() {
         ),
         ("skipACL=true", "zoo.cfg:2: skipACL=true: yes or no is expected"),
         ("extendedTypesEnabled=1", "zoo.cfg:2: extendedTypesEnabled=1: true or false is expected"),
+        ("reads=fast", "zoo.cfg:2: reads=fast: local or linearizable is expected"),
         ("durability=never", "zoo.cfg:2: durability=never: sync or async is expected"),
         ("dataLogDir=", "zoo.cfg:2: dataLogDir=: a path is expected"),
         (
@@ -196,7 +198,8 @@ fn conf_text_has_the_lines_of_zookeeper_first() {
          dataLogSize=22\ntickTime=3000\nmaxClientCnxns=60\nminSessionTimeout=6000\n\
          maxSessionTimeout=60000\nclientPortListenBacklog=9\nserverId=1\n\
          jute.maxbuffer=1048575\npartitions=4\npartition.spread=/*\n\
-         partition.2.prefixes=/hbase,/kafka\nring.window=32\nskip.along=true\nskip.aheadUs=0\ndurability=sync\n"
+         partition.2.prefixes=/hbase,/kafka\nring.window=32\nskip.along=true\nskip.aheadUs=0\n\
+         durability=sync\nreads=local\n"
     );
 }
 

@@ -84,6 +84,10 @@ mod planted {
         AbsenceUnobserved,
         /// 14: sync goes through the ring of its path.
         SyncOfOneRing,
+        /// `reads=linearizable` is not heeded.
+        BarriersForgotten,
+        /// A connection's reads share its first barrier for ever.
+        BarriersReused,
         /// 15: messages are handed out at once.
         NoReleaseRule,
         /// 15: the release rule forgets outstanding requests.
@@ -94,6 +98,20 @@ mod planted {
         PartsApart,
         /// 18: a partition answers with what it finds at the others, delivered or not.
         EarlyAnswer,
+        /// 18: so it does for a replica on another server.
+        EarlyAnswerAcross,
+        /// 17: a session goes on where the replica that holds its watches is lost.
+        AttachmentForgotten,
+        /// Contributions are not sent to other servers, and those that lack them do not ask.
+        NeverGives,
+        /// Who lacks a contribution does not ask for it.
+        NeverPulls,
+        /// A server trims by what its own partitions have, whatever the others still need.
+        OwnFloors,
+        /// A read elsewhere that sets a watch does not hold back the events behind it.
+        EventsPassReads,
+        /// An answer from elsewhere counts though the session has seen more meanwhile.
+        AnswersOutdated,
         /// 19: the number of a sequential znode takes part in the spread.
         NumberSpreads,
         /// 20: any lastZxidSeen is believed.
@@ -114,6 +132,12 @@ mod planted {
         ReservesFromSlots,
         /// 21: a coordinator believes its own clock, whatever the others' show.
         AnyClock,
+        /// 24: messages wait for a partition however long it stays behind.
+        WaitsForTheDead,
+        /// 24: messages that pass a partition say that all of its events were told.
+        ToldNotHeld,
+        /// 6.5: commands over several partitions are asked for though one of them is stale.
+        AsksTheDead,
         /// 25: a server keeps its clients though nobody counts that it hears them.
         UncountedTouches,
         /// 25: a new coordinator believes what it counted before it led.

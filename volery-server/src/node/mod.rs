@@ -16,6 +16,7 @@ mod transfer;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
@@ -25,9 +26,11 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use volery_proto::ids::PartitionId;
 
 use crate::client_port::{Limits, Listener, ListenerOptions, PortCounts};
 use crate::config::Config;
+use crate::core::executor::Partition;
 use crate::peer_port::{PeerHandle, PeerPort};
 use crate::storage::meta::DataDir;
 use crate::telemetry::{Endpoint, Metrics};
@@ -94,7 +97,8 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     let peering = port.clone().map(|port| Peering { port, jobs: jobs.clone(), log });
     let (drive, dir) = start::start(&config, &shared, peering)?;
     if let Some(port) = port {
-        let work = Work { received, asked, wanted };
+        let held = drive.server.partitions().iter().map(Partition::id).collect();
+        let work = Work { received, asked, wanted, held };
         transfers(&config, &shared, &dir, &port, work)?;
     }
     let (ended, end) = oneshot::channel();
@@ -116,6 +120,8 @@ struct Work {
     received: mpsc::Receiver<Part>,
     asked: mpsc::Receiver<Job>,
     wanted: mpsc::Receiver<log_read::Job>,
+    /// The partitions that are here.
+    held: BTreeSet<PartitionId>,
 }
 
 /// Starts the threads that receive and send snapshots, and read the log for others.
@@ -124,12 +130,12 @@ fn transfers(
     shared: &Shared,
     dir: &DataDir,
     port: &PeerHandle,
-    Work { received, asked, wanted }: Work,
+    Work { received, asked, wanted, held }: Work,
 ) -> anyhow::Result<()> {
     let (clock, queue) = (shared.clock, shared.queue.clone());
     let tell: Tell = Box::new(move |event| queue.push(Event::Transfer(event)));
-    let (snapshots, partitions) = (dir.snapshot_dir(), config.map.partitions);
-    let receiving = Receiving::new(snapshots.clone(), partitions, peers::bulk(port), tell, clock);
+    let snapshots = dir.snapshot_dir();
+    let receiving = Receiving::new(snapshots.clone(), held, peers::bulk(port), tell, clock);
     let pace = Arc::new(Pace::new(config.transfer_bytes_per_second, clock));
     let sending = Sending::new(snapshots, peers::bulk(port), pace.clone(), clock);
     let queue = shared.queue.clone();

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::mpsc::Sender;
 
 use anyhow::{Context, anyhow, bail};
-use volery_proto::ids::{PartitionId, ServerId};
+use volery_proto::ids::ServerId;
 
 use super::drive::Event;
 use super::queue::Queue;
@@ -69,26 +69,15 @@ pub(super) fn bind(config: &Config, nonce: u64) -> anyhow::Result<Option<PeerPor
     Ok(Some(PeerPort::bind(options)?))
 }
 
-/// Every server holds every partition, for now.
+/// A server without any partition would have no ring 0 executed: nobody could tell it of sessions.
 fn check_placement(cluster: &Cluster) -> anyhow::Result<()> {
-    let participants: Vec<ServerId> =
-        cluster.servers.keys().copied().filter(|id| cluster.votes(*id)).collect();
-    let everywhere = |servers: &[ServerId]| participants.iter().all(|id| servers.contains(id));
-    let apart = cluster.placement.iter().find(|(_, servers)| !everywhere(servers));
-    if let Some((PartitionId(partition), _)) = apart {
-        bail!(
-            "partition.{partition}.servers leaves servers out: partitions on some of the servers \
-             come in a later version of Volery; remove the line"
-        );
+    let holds = |id: &ServerId| cluster.placement.values().any(|servers| servers.contains(id));
+    match cluster.servers.keys().find(|id| !holds(id)) {
+        Some(id) => bail!(
+            "server {id} is in no partition.N.servers: every server needs at least one partition"
+        ),
+        None => Ok(()),
     }
-    if !everywhere(&cluster.global_acceptors) {
-        bail!(
-            "there are {} participants, and ring 0 has five acceptors at most: make the others \
-             observers",
-            participants.len()
-        );
-    }
-    Ok(())
 }
 
 fn pem(file: &PemFile) -> Pem<'_> {

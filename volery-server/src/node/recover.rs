@@ -42,9 +42,10 @@ impl From<executor::SnapshotError> for RecoverError {
     }
 }
 
-/// Loads the newest snapshot of every partition, several at a time.
+/// Loads the newest snapshot of each of these partitions, several at a time.
 pub(super) fn load_partitions(
     dir: &DataDir,
+    held: &[PartitionId],
     map: &Arc<PartitionMap>,
     hash_seed: u64,
     clock: Clock,
@@ -52,7 +53,7 @@ pub(super) fn load_partitions(
     let snapshots = dir.snapshot_dir();
     snapshot::remove_unfinished(&snapshots)?;
     // Partitions need nothing of each other: each thread takes the next one.
-    let loaded: Vec<_> = map.partitions().map(|id| (id, Mutex::new(None))).collect();
+    let loaded: Vec<_> = held.iter().map(|id| (*id, Mutex::new(None))).collect();
     let next = AtomicUsize::new(0);
     let work = || {
         while let Some((id, place)) = loaded.get(next.fetch_add(1, Ordering::Relaxed)) {
@@ -140,7 +141,7 @@ impl LogReader {
             tracing::info!(records = self.records, "reading the log");
         }
         let replayed = self.replay.record(ring, body);
-        Ok(replayed.ok_or_else(|| format!("ring {ring} is not in the partition map"))??)
+        Ok(replayed.ok_or_else(|| format!("no partition on this server has ring {ring}"))??)
     }
 
     pub(super) fn finish(self) -> Recovered {

@@ -14,7 +14,7 @@ use super::queue::Queue;
 use super::recover::{self, LogReader};
 use super::{MAX_EVENTS, MAX_UNSENT};
 use crate::client_port::PortCounts;
-use crate::config::{Config, Durability, partition_map};
+use crate::config::{Config, Durability, partition_map, placement};
 use crate::core::front_end::FrontEndConfig;
 use crate::core::merge::skip::SkipPolicy;
 use crate::core::oracle::PartitionMap;
@@ -44,6 +44,9 @@ pub(super) fn start(
     let id = id.map(|id| id.number);
     let dir = DataDir::open(&config.data_dir, &config.data_log_dir, server_id, id)?;
     partition_map::check_or_write(&config.data_dir, &config.map)?;
+    if let Some(cluster) = &config.cluster {
+        placement::check_or_write(&config.data_dir, cluster, config.server_id)?;
+    }
     tracing::info!(
         data = %config.data_dir.display(),
         log = %config.data_log_dir.display(),
@@ -97,7 +100,10 @@ fn load(
     let (clock, times) = (shared.clock, &shared.metrics.summaries);
     let begin = clock.elapsed();
 
-    let partitions = recover::load_partitions(dir, &map, hash_seed, clock)?;
+    let machine_config = server_config(config, &map, hash_seed);
+    let cluster = &machine_config.cluster;
+    let held: Vec<_> = map.partitions().filter(|p| cluster.holds(config.server_id, *p)).collect();
+    let partitions = recover::load_partitions(dir, &held, &map, hash_seed, clock)?;
     let znodes: usize = partitions.iter().map(|partition| partition.tree().node_count()).sum();
     let loaded = clock.elapsed();
     let took = loaded.saturating_sub(begin);
@@ -109,7 +115,6 @@ fn load(
         "snapshots loaded"
     );
 
-    let machine_config = server_config(config, &map, hash_seed);
     let keep = config.cluster.as_ref().map(|_| machine_config.cluster.keep.1);
     let mut reader = LogReader::new(partitions, keep, clock);
     let (log, memory) = open_log(config, dir, shared, &mut reader)?;
@@ -189,6 +194,9 @@ fn server_config(config: &Config, map: &Arc<PartitionMap>, hash_seed: u64) -> Se
                 extended_types: config.extended_types_enabled,
                 skip_acl: config.auth.skip_acl,
             },
+            linearizable_reads: config.linearizable_reads,
+            // Within the time in which the least patient client wants to hear something.
+            stale_us: u64::from(millis(config.min_session_timeout_ms)) * 1000 / 3,
             max_unsent: MAX_UNSENT,
             max_events: MAX_EVENTS,
         },
@@ -212,5 +220,6 @@ fn cluster_config(config: &Config, seed: u64) -> ClusterConfig {
     };
     let (members, observers) =
         cluster.servers.keys().copied().partition(|server| cluster.votes(*server));
-    ClusterConfig { seed, observers, ..ClusterConfig::of(members) }
+    let (placement, global) = (cluster.placement.clone(), Some(cluster.global_acceptors.clone()));
+    ClusterConfig { seed, observers, placement, global, ..ClusterConfig::of(members) }
 }

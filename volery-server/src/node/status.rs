@@ -11,7 +11,6 @@ use crate::admin::status::{
     ServerStatus, SessionStatus,
 };
 use crate::core::front_end::{ConnectionStats, ConnectionView};
-use crate::core::ring::Ring;
 use crate::core::server::{Membership, Server};
 use crate::core::types::{ConnId, Now};
 
@@ -65,8 +64,12 @@ fn status(server: &Server, needs: Needs, now: Now) -> ServerStatus {
             server.front_end().connections().map(|c| (c.conn, c.session)).collect();
         for partition in server.partitions() {
             for (path, connections) in partition.watches().by_path() {
+                // Those of other servers' clients are told there.
                 let watchers = connections.iter().filter_map(|c| sessions.get(c).copied());
-                status.watches.entry(path.to_string()).or_default().extend(watchers);
+                let watchers: Vec<SessionId> = watchers.collect();
+                if !watchers.is_empty() {
+                    status.watches.entry(path.to_string()).or_default().extend(watchers);
+                }
             }
         }
     }
@@ -74,7 +77,7 @@ fn status(server: &Server, needs: Needs, now: Now) -> ServerStatus {
 }
 
 fn mode(server: &Server) -> Mode {
-    let leads = server.rings().first().is_some_and(Ring::is_coordinator);
+    let leads = server.rings().next().is_some_and(|(_, global)| global.is_coordinator());
     match server.membership() {
         _ if !server.serving() => Mode::NotServing,
         Membership::Alone => Mode::Standalone,
@@ -120,10 +123,8 @@ fn stats(server: &Server, now: Now) -> ServerStats {
             .collect(),
         rings: server
             .rings()
-            .iter()
-            .enumerate()
-            .map(|(at, ring)| RingStats {
-                ring: volery_proto::ids::RingId(at as u16),
+            .map(|(id, ring)| RingStats {
+                ring: id,
                 decided: ring.cursor().0,
                 position: Slot(ring.position().0),
                 in_flight: ring.in_flight() as u64,

@@ -97,7 +97,8 @@ impl Partition {
             Destination::Several(partitions) => {
                 let footprint = Footprint::of_write(request);
                 let others: Vec<_> = partitions.into_iter().filter(|p| *p != self.id).collect();
-                let given = self.exchange.take_early(zxid);
+                let mut given = self.exchange.take_early(zxid);
+                given.retain(|from, _| others.contains(from));
                 if mutated!(ContributesEarly) && self.aside.blocks(zxid, &footprint) {
                     let early = self.contribution_to(&delivery, &others, time_ms);
                     self.contribute(early, out);

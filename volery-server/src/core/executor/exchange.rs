@@ -14,10 +14,17 @@ use crate::core::apply::Contribution;
 /// Contributions by the partition that gave them.
 pub(super) type Contributions = BTreeMap<PartitionId, Arc<Contribution>>;
 
+/// Commands for which contributions are kept before they are delivered; what is beyond is asked
+/// for again.
+const EARLY_MAX: usize = 4096;
+/// Weight of such contributions, about bytes.
+const EARLY_WEIGHT_MAX: usize = 64 << 20;
+
 /// The exchange of one partition.
 #[derive(Debug, Default)]
 pub(super) struct Exchange {
     early: BTreeMap<Zxid, Contributions>,
+    early_weight: usize,
     /// Replicated state (left out of digests): whoever replays a command asks for it again.
     /// Encoded: it is kept for long, and must not hold on to the buffers that requests came in.
     pub(super) outbox: BTreeMap<Zxid, Bytes>,
@@ -27,7 +34,23 @@ impl Exchange {
     /// For a command that is not delivered yet. The first counts; all replicas of a partition
     /// say the same.
     pub(super) fn receive(&mut self, zxid: Zxid, from: PartitionId, given: Arc<Contribution>) {
-        self.early.entry(zxid).or_default().entry(from).or_insert(given);
+        let weight = given.weight();
+        let here = self.early.entry(zxid).or_default();
+        if here.contains_key(&from) {
+            return;
+        }
+        here.insert(from, given);
+        self.early_weight += weight;
+        // What is needed first stays.
+        while self.early.len() > EARLY_MAX || self.early_weight > EARLY_WEIGHT_MAX {
+            let Some((_, last)) = self.early.pop_last() else { return };
+            self.lighten(&last);
+        }
+    }
+
+    fn lighten(&mut self, gone: &Contributions) {
+        let weight: usize = gone.values().map(|given| given.weight()).sum();
+        self.early_weight = self.early_weight.saturating_sub(weight);
     }
 
     /// What came early for a command that is delivered now; for older ones nobody will ask.
@@ -37,6 +60,7 @@ impl Exchange {
         }
         let later = self.early.split_off(&Zxid(zxid.0 + 1));
         let mut now = std::mem::replace(&mut self.early, later);
+        now.values().for_each(|gone| self.lighten(gone));
         now.remove(&zxid).unwrap_or_default()
     }
 

@@ -112,6 +112,12 @@ impl Partition {
         }
     }
 
+    /// Through which zxid a read of this scope shows every change, if it may run at all.
+    pub(super) fn shown_through(&self, scope: Scope<'_>) -> Zxid {
+        let first = self.aside.first_in(scope).map(|first| Zxid(first.0 - 1));
+        first.into_iter().fold(self.delivered(), Zxid::min)
+    }
+
     /// What a read of one znode has observed: nothing of the commands set aside that may change
     /// it, however late the change that stands for what it saw.
     fn observed(&self, path: &str, observed: Zxid) -> Zxid {

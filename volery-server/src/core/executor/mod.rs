@@ -9,6 +9,7 @@
 //!
 //! *Delivered* is what the merge has handed out, *executed* what has also left `set_aside`.
 
+mod ask;
 mod dedup;
 mod deliver;
 mod ending;
@@ -40,7 +41,8 @@ use dedup::FrontEnds;
 use exchange::Exchange;
 use set_aside::SetAside;
 
-pub use local::{Again, Client, Served, WatchList};
+pub use ask::{Answer, path_again};
+pub use local::{Client, WatchList};
 pub use set_aside::Scope;
 pub use snapshot::SnapshotError;
 
@@ -241,6 +243,15 @@ impl Partition {
         self.front_ends.known.get(&server).map_or(0, |known| known.start)
     }
 
+    /// The last number of a front end's in ring 0 and in the own ring that was delivered here, if
+    /// this is the incarnation that is known.
+    #[must_use]
+    pub fn last_numbers(&self, server: ServerId, incarnation: Zxid) -> (u64, u64) {
+        let known = self.front_ends.known.get(&server);
+        let known = known.filter(|known| known.incarnation == incarnation);
+        known.map_or((0, 0), |known| (known.global, known.own))
+    }
+
     /// Where it reads on in ring 0 and in its own ring after a restart.
     #[must_use]
     pub fn cursors(&self) -> (Cursor, Cursor) {
@@ -251,6 +262,12 @@ impl Partition {
     #[must_use]
     pub fn wanted(&self) -> Option<(RingId, Slot)> {
         if self.aside.is_full() { None } else { self.merge.wanted() }
+    }
+
+    /// Whether there is something to deliver that cannot be delivered yet.
+    #[must_use]
+    pub fn is_held_up(&self) -> bool {
+        self.aside.is_full() || self.merge.wanted().is_some()
     }
 
     /// Takes a decided value of ring 0 or of its own ring.

@@ -83,6 +83,16 @@ impl Partition {
         }
     }
 
+    /// For a mutant: what this partition would say now of a command that is yet to be delivered.
+    #[cfg(feature = "mutants")]
+    pub fn foresee(&self, zxid: Zxid) -> Option<Arc<apply::Contribution>> {
+        let delivery = self.merge.foresee(zxid)?;
+        match self.contribution_to(&delivery, &[], 0) {
+            Output::Contribute { contribution, .. } => Some(contribution),
+            _ => None,
+        }
+    }
+
     /// Executes a command of sessions or a barrier: it needs nothing from other partitions.
     pub(super) fn execute(
         &mut self,

@@ -76,8 +76,8 @@ pub(super) enum State {
     Queued(Work),
     /// Proposed; its result will come.
     Ordered,
-    /// A read that waits for its replica, with the parts read so far.
-    Reading(Box<super::serve::Parts>),
+    /// A read that waits for replicas, with the parts read so far.
+    Reading(Box<super::parts::Parts>),
     /// Answered, not yet sent.
     Done(Reply),
 }
@@ -166,9 +166,14 @@ pub(super) struct Connection {
     pub(super) ring: RingId,
     /// Whether a read waits.
     pub(super) reading: bool,
+    pub(super) barrier: super::barrier::Barrier,
     pub(super) events: BTreeMap<EventKey, EventType>,
     /// Partitions where it (may) hold watches.
     pub(super) watched: Vec<PartitionId>,
+    /// Partitions elsewhere whose replicas know of it.
+    pub(super) known: Vec<PartitionId>,
+    /// The partition that its next request needs, and no replica of which is reached.
+    pub(super) stuck: Option<PartitionId>,
     pub(super) out: BytesMut,
     /// Replies within `out`.
     pub(super) replies: u32,
@@ -201,8 +206,11 @@ impl Connection {
             ordered: 0,
             ring: RingId::GLOBAL,
             reading: false,
+            barrier: super::barrier::Barrier::default(),
             events: BTreeMap::new(),
             watched: Vec::new(),
+            known: Vec::new(),
+            stuck: None,
             out: BytesMut::new(),
             replies: 0,
             unsent: 0,
@@ -216,15 +224,42 @@ impl Connection {
         self.queue.get_mut(usize::try_from(number.checked_sub(self.first)?).ok()?)
     }
 
+    /// The last request that has begun: only that one can be a read that waits, as nothing begins
+    /// behind it.
+    pub(super) fn last_begun(&mut self) -> Option<&mut Item> {
+        self.queue.get_mut(self.begun.checked_sub(1)?)
+    }
+
+    /// Whether it reads what sets a watch: until that is through it is told of no event.
+    pub(super) fn holds_events(&self) -> bool {
+        let last = self.begun.checked_sub(1).and_then(|at| self.queue.get(at));
+        match last.map(|item| &item.state) {
+            Some(State::Reading(parts)) => parts.holds_events(),
+            _ => false,
+        }
+    }
+
     /// Raises the frontier; it never falls.
     pub(super) fn observe(&mut self, zxid: Zxid) {
         self.frontier = self.frontier.max(zxid);
     }
 
-    /// Remembers that it may hold a watch there.
-    pub(super) fn watches_at(&mut self, partition: PartitionId) {
-        if !self.watched.contains(&partition) {
-            self.watched.push(partition);
+    /// It holds watches there, or holds none any more.
+    pub(super) fn holds(&mut self, partition: PartitionId, holds: bool) {
+        let at = self.watched.iter().position(|watched| *watched == partition);
+        match (at, holds) {
+            (None, true) => self.watched.push(partition),
+            (Some(at), false) => {
+                self.watched.swap_remove(at);
+            }
+            _ => {}
+        }
+    }
+
+    /// A replica elsewhere knows of it from now on.
+    pub(super) fn asks(&mut self, partition: PartitionId) {
+        if !self.known.contains(&partition) {
+            self.known.push(partition);
         }
     }
 }

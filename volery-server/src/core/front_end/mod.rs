@@ -7,15 +7,21 @@
 //!          → release (may the client see it?) → bytes
 //! ```
 
+mod attachment;
+mod barrier;
 mod connection;
+mod elsewhere;
 mod handshake;
 mod numbering;
 mod order;
+mod parts;
 mod release;
 mod replicas;
 mod serve;
 mod shared;
+mod stale;
 #[cfg(test)]
+#[allow(clippy::unwrap_used)] // A test fails by its panic.
 mod tests;
 mod totals;
 
@@ -34,7 +40,9 @@ use crate::core::watch;
 use connection::{Connection, EventKey, Phase};
 use numbering::{Numbering, Waiter};
 use shared::Shared;
+use stale::Stale;
 
+pub use attachment::{Ask, AskRead, Attachments, Told};
 pub use connection::ConnectionStats;
 pub use handshake::Handshake;
 pub use order::{Received, decode_request};
@@ -58,6 +66,10 @@ pub struct FrontEndConfig {
     pub super_digest: Option<String>,
     /// What goes into every command.
     pub flags: CommandFlags,
+    /// Every read waits for a barrier first (`reads=linearizable`).
+    pub linearizable_reads: bool,
+    /// A partition that is waited for and does not move for so long, while others do, is stale.
+    pub stale_us: u64,
     /// Bytes that may wait for one client's socket; above it, its requests wait.
     pub max_unsent: usize,
     /// Events that may wait for one client; above it, it is closed.
@@ -123,6 +135,9 @@ pub struct FrontEnd {
     dirty: Vec<ConnId>,
     /// Connections whose read or release waits for a replica, or for the clock.
     blocked: Vec<ConnId>,
+    /// Connections whose next read waits for the barrier of this turn.
+    barriers: Vec<ConnId>,
+    stale: Stale,
     /// When a reply that the clock holds may go, monotonic microseconds.
     clock_deadline_us: Option<u64>,
     session_counter: u16,
@@ -154,6 +169,7 @@ impl FrontEnd {
         FrontEnd {
             expiry: Expiry::new(config.tick_ms),
             shared: None,
+            stale: Stale::new(config.stale_us),
             cut_off: false,
             config,
             incarnation: None,
@@ -168,6 +184,7 @@ impl FrontEnd {
             closes: Vec::new(),
             dirty: Vec::new(),
             blocked: Vec::new(),
+            barriers: Vec::new(),
             clock_deadline_us: None,
             session_counter: 0,
             counters: Counters::default(),
@@ -248,8 +265,8 @@ impl FrontEnd {
     pub fn closed(&mut self, conn: ConnId, replicas: &mut Replicas<'_>) {
         let Some(connection) = self.connections.remove(&conn) else { return };
         self.counters.outstanding -= connection.queue.len() as u64;
-        for partition in connection.watched {
-            replicas.partition(partition).drop_connection(conn);
+        for partition in connection.watched.iter().chain(&connection.known) {
+            replicas.drop_connection(*partition, conn);
         }
         if self.sessions.get(&connection.session) == Some(&conn) {
             self.sessions.remove(&connection.session);
@@ -381,6 +398,7 @@ impl FrontEnd {
             self.mark(conn);
         }
         self.clock_deadline_us = None;
+        self.stale.look(replicas, now);
         for conn in std::mem::take(&mut self.dirty) {
             if let Some(connection) = self.connections.get_mut(&conn) {
                 connection.dirty = false;
@@ -389,6 +407,7 @@ impl FrontEnd {
                 self.flush(conn);
             }
         }
+        self.propose_barrier();
         for (conn, reason) in std::mem::take(&mut self.closes) {
             let session = self.connections.get(&conn).map(|c| c.session).unwrap_or_default();
             self.effects.push(ClientEffect::Close { conn, session, reason });
@@ -429,7 +448,8 @@ impl FrontEnd {
     pub fn next_deadline_us(&self) -> Option<u64> {
         let expiry = self.expiry.next_deadline_ms().filter(|_| self.leads_sessions());
         let expiry = expiry.map(|ms| ms.saturating_mul(1000));
-        expiry.into_iter().chain(self.clock_deadline_us).min()
+        let stale = self.stale.next_deadline_us();
+        expiry.into_iter().chain(self.clock_deadline_us).chain(stale).min()
     }
 
     /// Latencies since the last call: (is it an update, microseconds).

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use crate::core::types::ConnId;
 
 /// Whose result a numbered command's is.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Waiter {
     /// Nobody's: the hello, an expiry, the reaper.
     Nobody,
@@ -15,6 +15,8 @@ pub(super) enum Waiter {
     Handshake(ConnId),
     /// This request of this connection.
     Request(ConnId, u64),
+    /// The reads of these connections that wait for a barrier.
+    Barrier(Vec<ConnId>),
 }
 
 /// The numbering of commands in one ring.
@@ -39,10 +41,32 @@ impl Numbering {
     pub(super) fn take(&mut self, sequence: u64) -> Option<Waiter> {
         let at = usize::try_from(sequence.checked_sub(self.first)?).ok()?;
         let waiter = self.waiters.get_mut(at)?.take();
+        self.settle();
+        waiter
+    }
+
+    fn settle(&mut self) {
         while matches!(self.waiters.front(), Some(None)) {
             self.waiters.pop_front();
             self.first += 1;
         }
-        waiter
+    }
+
+    /// No result through this number will come.
+    pub(super) fn discard_through(&mut self, sequence: u64) {
+        while self.first <= sequence && self.waiters.pop_front().is_some() {
+            self.first += 1;
+        }
+        self.settle();
+    }
+
+    /// Forgets whoever waits no more.
+    pub(super) fn retain(&mut self, waits: impl Fn(&Waiter) -> bool) {
+        for waiter in &mut self.waiters {
+            if waiter.as_ref().is_some_and(|waiter| !waits(waiter)) {
+                *waiter = None;
+            }
+        }
+        self.settle();
     }
 }

@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use volery_proto::command::Operation;
-use volery_proto::ids::Zxid;
+use volery_proto::ids::{PartitionId, Zxid};
 use volery_proto::jute::{Jute, Reader};
 use volery_proto::zk::{ErrorCode, OpCode, Request, RequestHeader};
 
@@ -63,6 +63,8 @@ impl Work {
 enum Turn {
     Now,
     Wait,
+    /// For a replica of this partition.
+    Reach(PartitionId),
 }
 
 impl Connection {
@@ -73,9 +75,20 @@ impl Connection {
             Work::Ordered(_) if self.reading && mutated!(WritesPassReads) => Turn::Now,
             _ if self.reading => Turn::Wait,
             Work::Ordered(operation) => {
-                let ring = replicas.map().destination(operation).ring();
-                let together = self.ordered == 0 || self.ring == ring;
-                if together || mutated!(WritesDoNotWait) { Turn::Now } else { Turn::Wait }
+                let destination = replicas.map().destination(operation);
+                let together = self.ordered == 0 || self.ring == destination.ring();
+                if !(together || mutated!(WritesDoNotWait)) {
+                    return Turn::Wait;
+                }
+                // Its result would not come: nothing is numbered for a partition that is gone.
+                let gone = match &destination {
+                    Destination::One(one) => Some(*one).filter(|p| !replicas.is_reached(*p)),
+                    Destination::Several(several) => {
+                        several.iter().copied().find(|p| !replicas.is_reached(*p))
+                    }
+                    Destination::All => None,
+                };
+                gone.map_or(Turn::Now, Turn::Reach)
             }
             Work::Read(_) if self.ordered > 0 && !mutated!(ReadsPassWrites) => Turn::Wait,
             _ => Turn::Now,
@@ -127,11 +140,20 @@ impl FrontEnd {
             let at = connection.begun;
             let Some(item) = connection.queue.get(at) else { return };
             let State::Queued(work) = &item.state else { return };
-            if let Turn::Wait = connection.turn(work, replicas) {
+            connection.stuck = match connection.turn(work, replicas) {
+                Turn::Now => None,
+                Turn::Wait => return,
+                Turn::Reach(partition) => Some(partition),
+            };
+            if connection.stuck.is_some() {
+                self.blocked.push(conn);
                 return;
             }
-            connection.begun += 1;
             let number = connection.first + at as u64;
+            if self.config.linearizable_reads && connection.lacks_barrier(number, work) {
+                return self.ask_barrier(conn, number);
+            }
+            connection.begun += 1;
             // The state was matched just above.
             let state = std::mem::replace(&mut connection.queue[at].state, State::Ordered);
             if let State::Queued(work) = state {
@@ -181,6 +203,10 @@ impl FrontEnd {
         }
         let Some(connection) = self.connections.get_mut(&conn) else { return };
         let destination = replicas.map().destination(&operation);
+        if self.stale.refuses(&destination) {
+            let err = ErrorCode::OperationTimeout.code();
+            return self.answer(conn, number, Reply { err, ..Reply::default() });
+        }
         let ring = destination.ring();
         match &destination {
             Destination::One(_) => self.totals.single_partition += 1,
@@ -225,6 +251,7 @@ impl FrontEnd {
                 };
                 self.session_result(conn, zxid, &opened);
             }
+            Some(Waiter::Barrier(conns)) => self.barrier_passed(conns, zxid),
             Some(Waiter::Request(conn, number)) => {
                 self.request_result(conn, number, zxid, outcome);
             }

@@ -8,6 +8,7 @@ use volery_proto::zk::{OpCode, ReplyHeader};
 
 use super::connection::{Connection, Phase, State};
 use super::serve::write_event;
+use super::stale::Stale;
 use super::{CloseReason, FrontEnd, Replicas, order};
 use crate::core::mutation::mutated;
 use crate::core::oracle::Destination;
@@ -22,7 +23,8 @@ const FRAME_LENGTH: usize = 4;
 
 /// What stops a message.
 enum Held {
-    No,
+    /// It goes out, and the told position rises to this at most.
+    No(Zxid),
     /// A replica is behind; the demand for it is made.
     Replica,
     /// Until this clock time (slot).
@@ -31,16 +33,22 @@ enum Held {
 
 impl Connection {
     /// Whether a message with `zxid` may go out.
-    fn held(&mut self, zxid: Zxid, by_clock: bool, replicas: &mut Replicas<'_>, now: Now) -> Held {
+    fn held(
+        &mut self,
+        (zxid, by_clock): (Zxid, bool),
+        replicas: &mut Replicas<'_>,
+        stale: &mut Stale,
+        now: Now,
+    ) -> Held {
         let ahead = zxid.slot().0.saturating_sub(now.slot().0);
         if by_clock && ahead > 0 && ahead <= CLOCK_WAIT_US {
             return Held::Clock(ahead);
         }
         if zxid <= replicas.least_position() || mutated!(NoReleaseRule) {
-            return Held::No;
+            return Held::No(zxid);
         }
         let conn = self.id;
-        self.watched.retain(|partition| replicas.partition(*partition).watches_for(conn));
+        self.watched.retain(|partition| replicas.may_hold(*partition, conn));
         let mut behind = Vec::new();
         for partition in &self.watched {
             if replicas.position(*partition) < zxid {
@@ -52,8 +60,9 @@ impl Connection {
             // An answered command has no result below it that is still to come, whatever other
             // commands are set aside where it ran; but a closing is answered once all have it.
             let done = matches!(item.state, State::Done(_));
-            let is_behind = |p: &PartitionId| {
-                (if done { replicas.delivered(*p) } else { replicas.position(*p) }) < zxid
+            let is_behind = |p: &PartitionId| match done {
+                true => replicas.is_reached(*p) && replicas.delivered(*p) < zxid,
+                false => replicas.position(*p) < zxid,
             };
             match &item.destination {
                 None => {}
@@ -62,17 +71,22 @@ impl Connection {
                     behind.extend(several.iter().copied().filter(is_behind));
                 }
                 Some(Destination::All) => {
-                    behind.extend(replicas.map().partitions().filter(is_behind));
+                    let reached = replicas.map().partitions().filter(|p| replicas.is_reached(*p));
+                    behind.extend(reached.filter(is_behind));
                 }
             }
         }
-        if behind.is_empty() {
-            return Held::No;
+        for partition in &behind {
+            replicas.wait_for(*partition, zxid);
+            stale.wanted(*partition);
         }
-        for partition in behind {
-            replicas.wait_for(partition, zxid);
+        if behind.iter().any(|partition| !stale.stays_behind(*partition)) {
+            return Held::Replica;
         }
-        Held::Replica
+        // What is behind has told everything up to where it is: that much may be said, so that
+        // whoever comes back with it finds every event (ATTACKS row 24).
+        let told = behind.iter().map(|partition| replicas.position(*partition));
+        Held::No(told.fold(zxid, if mutated!(ToldNotHeld) { Zxid::max } else { Zxid::min }))
     }
 
     /// The zxid of the next message, whether it is an event, and whether the clock may hold it.
@@ -114,8 +128,12 @@ impl FrontEnd {
         let Some(connection) = self.connections.get_mut(&conn) else { return };
         while connection.phase == Phase::Open {
             let Some((zxid, is_event, by_clock)) = connection.next_message() else { return };
-            match connection.held(zxid, by_clock, replicas, now) {
-                Held::No => {}
+            if is_event && connection.holds_events() {
+                return;
+            }
+            let message = (zxid, by_clock);
+            let told = match connection.held(message, replicas, &mut self.stale, now) {
+                Held::No(told) => told,
                 Held::Replica => {
                     self.blocked.push(conn);
                     return;
@@ -127,7 +145,7 @@ impl FrontEnd {
                     self.blocked.push(conn);
                     return;
                 }
-            }
+            };
             if is_event {
                 self.totals.watch_bytes += connection.send_event();
                 self.counters.sent += 1;
@@ -137,7 +155,7 @@ impl FrontEnd {
             connection.first += 1;
             connection.begun -= 1;
             let State::Done(reply) = item.state else { return };
-            connection.told = connection.told.max(reply.zxid);
+            connection.told = connection.told.max(told);
             let zxid = if reply.hide_zxid { 0 } else { connection.told.as_i64() };
             let before = connection.out.len() + reply.before.len() + FRAME_LENGTH;
             let mut w = Writer::append_to(std::mem::take(&mut connection.out));

@@ -1,7 +1,14 @@
 //! Goal: a front end goes under the hello of its own start, however often and late hellos are
-//! decided. What executors make of them is tested in the executor's world.
+//! decided (what executors make of them is tested in the executor's world); linearizable reads
+//! that wait in the same turn share a barrier, those that come later do not.
+
+use volery_proto::ids::{PartitionId, Slot};
+use volery_proto::zk::{ConnectRequest, OpCode, Request, WatchedPathRequest};
 
 use super::*;
+use crate::core::executor::{CommandOutcome, Partition};
+use crate::core::merge::skip::{Demands, SkipPolicy};
+use crate::core::oracle::PartitionMap;
 
 const NOW: Now = Now { unix_us: 5_000_000, monotonic_us: 0 };
 
@@ -14,6 +21,8 @@ fn front_end() -> FrontEnd {
         digest_enabled: false,
         super_digest: None,
         flags: CommandFlags::default(),
+        linearizable_reads: false,
+        stale_us: 1 << 40,
         max_unsent: 1,
         max_events: 1,
     };
@@ -46,4 +55,59 @@ fn a_front_end_goes_under_the_hello_of_its_own_start() {
     front_end.hello_executed(again, Zxid(400), NOW);
     assert_eq!(front_end.incarnation(), Some(Zxid(300)), "the first decision counts");
     assert!(front_end.take_proposals().is_empty());
+}
+
+/// What is proposed once everything has settled.
+fn settled(front_end: &mut FrontEnd) -> Vec<(RingId, Command)> {
+    let map = Arc::new(PartitionMap::new(1, 2, &[], &[]));
+    let partition = |id| Partition::new(PartitionId(id), map.clone(), 1);
+    let mut partitions = [partition(1), partition(2)];
+    let mut demands = Demands::new(SkipPolicy::default(), 2);
+    let mut attachments = Attachments::default();
+    let mut replicas = Replicas::new(&mut partitions, &mut attachments, &map, &mut demands);
+    front_end.settle(&mut replicas, NOW);
+    front_end.take_proposals()
+}
+
+#[test]
+fn linearizable_reads_share_the_barrier_of_their_turn() {
+    let mut front_end = front_end();
+    front_end.config.linearizable_reads = true;
+    front_end.begin(0, NOW);
+    let own = hello(&mut front_end);
+    front_end.hello_executed(own, Zxid(1 << 10), NOW);
+    let conns = [ConnId(1), ConnId(2)];
+    for (conn, session) in conns.into_iter().zip(1..) {
+        front_end.opened(conn, "127.0.0.1:1".parse().unwrap(), NOW);
+        let handshake = Handshake { request: ConnectRequest::default(), entropy: [0; 16] };
+        front_end.handshake(conn, handshake, Zxid::through(Slot::MAX), NOW);
+        let (_, command) = settled(&mut front_end).pop().unwrap();
+        let outcome = CommandOutcome::SessionOpened(SessionId(session));
+        front_end.executed(command.origin, RingId::GLOBAL, Zxid(2 << 10), outcome);
+    }
+    let read = |front_end: &mut FrontEnd, conn, watch| {
+        let request = Request::Exists(WatchedPathRequest { path: "/a".into(), watch });
+        let opcode = OpCode::Exists as i32;
+        front_end.requests(conn, vec![Received { xid: 1, opcode, body: Ok(request) }], NOW);
+    };
+    read(&mut front_end, conns[0], false);
+    read(&mut front_end, conns[0], true);
+    read(&mut front_end, conns[1], false);
+    let barriers = settled(&mut front_end);
+    let [(RingId::GLOBAL, barrier)] = &barriers[..] else { panic!("{barriers:?}") };
+    assert!(matches!(barrier.operation, Operation::Sync(_)));
+    assert!(settled(&mut front_end).is_empty(), "one is on its way");
+    // This one comes when the barrier may be ordered already.
+    read(&mut front_end, conns[1], false);
+    let synced = CommandOutcome::Synced(bytes::Bytes::new());
+    front_end.executed(barrier.origin, RingId::GLOBAL, Zxid(3 << 10), synced);
+    assert!(settled(&mut front_end).is_empty(), "the reads wait for their replica");
+    assert!(front_end.connections.values().all(|c| c.frontier == Zxid(3 << 10) && c.reading));
+    let barrier = front_end.connections[&conns[1]].barrier;
+    assert!(!front_end.connections[&conns[0]].queue.is_empty());
+    assert_eq!(
+        format!("{barrier:?}"),
+        "Barrier { had: 1, asked: 1 }",
+        "the last one needs another"
+    );
 }

@@ -62,6 +62,8 @@ pub enum CloseReason {
     Ahead,
     /// The client does not read its events.
     TooManyEvents,
+    /// The replica on another server that served it is lost, or none is found.
+    ReplicaLost,
 }
 
 impl CloseReason {
@@ -77,6 +79,9 @@ impl CloseReason {
             CloseReason::CutOff => "this server has lost contact with the others",
             CloseReason::NotServed => "the handshake came twice, or before clients are served",
             CloseReason::Ahead => "the client has seen a zxid that this service has not reached",
+            CloseReason::ReplicaLost => {
+                "no replica, or another one, answers for a partition that is not on this server"
+            }
             CloseReason::TooManyEvents => "too many events wait for the client",
         }
     }

@@ -163,6 +163,18 @@ impl Merge {
         Some(delivery)
     }
 
+    /// For a mutant: a command of ring 0 that is decided and not yet delivered.
+    #[cfg(feature = "mutants")]
+    pub fn foresee(&self, zxid: Zxid) -> Option<Delivery> {
+        let found = self.streams[0].queue.iter().find_map(|queued| {
+            let index = usize::try_from(zxid.slot().0.checked_sub(queued.start.0)?).ok()?;
+            (index < queued.value.commands.len()).then_some((queued, index))
+        });
+        let (queued, index) = found?;
+        let (time_ms, value) = (queued.value.time_ms, queued.value.clone());
+        Some(Delivery { zxid, time_ms, value, index })
+    }
+
     /// Everything up to here was delivered: the position below the next possible command.
     #[must_use]
     pub fn position(&self) -> Zxid {

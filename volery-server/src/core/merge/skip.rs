@@ -89,6 +89,12 @@ impl Demands {
         }
     }
 
+    /// Somebody elsewhere is to pass this, if anything was demanded since the last call.
+    pub fn take(&mut self, ring: usize) -> Option<Slot> {
+        let slot = std::mem::take(&mut self.rings[ring].needed);
+        (slot > Slot(0)).then_some(slot)
+    }
+
     /// The slot that a ring which is led here is to pass.
     #[must_use]
     pub fn demanded(&self, ring: usize) -> Slot {

@@ -282,7 +282,7 @@ impl Ring {
     /// Whether this acceptor has lost its memory and does not vote yet.
     #[must_use]
     pub fn is_memory_lost(&self) -> bool {
-        self.acceptor.lost
+        self.acceptor.lost && self.layout.is_member()
     }
 
     fn fail(&mut self, error: RingError, effects: &mut Vec<Effect>) {

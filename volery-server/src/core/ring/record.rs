@@ -108,6 +108,12 @@ impl RecoveredRing {
         RecoveredRing { ring, ..RecoveredRing::default() }
     }
 
+    /// Which ring.
+    #[must_use]
+    pub fn id(&self) -> RingId {
+        self.ring
+    }
+
     /// Decided values are kept for peers that lag: so many bytes of them.
     pub fn keep(&mut self, bytes: usize) {
         self.keep_bytes = bytes;
@@ -133,6 +139,11 @@ impl RecoveredRing {
             self.lost = true;
             self.new = true;
         }
+    }
+
+    /// There is no other acceptor: what is here is all that anybody remembers.
+    pub(in crate::core) fn memory_whole(&mut self) {
+        (self.lost, self.new) = (false, false);
     }
 
     /// Nothing has ever been accepted or promised, as far as the log knows.

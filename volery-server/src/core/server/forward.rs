@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use volery_proto::command::{Command, Operation};
-use volery_proto::ids::{Ballot, RingId, ServerId, Zxid};
+use volery_proto::ids::{Ballot, PartitionId, RingId, ServerId, Zxid};
 use volery_proto::limits::{
     MAX_FORWARDED, MAX_FORWARDED_BYTES, MAX_RING_WAITING, MAX_VALUE_BYTES, MAX_VALUE_COMMANDS,
 };
@@ -114,19 +114,39 @@ impl Server {
         }
         let (me, now_us) = (self.config.server, now.monotonic_us);
         let due_us = now_us + self.config.cluster.resend_us;
-        for at in 0..self.rings.len() {
-            let Some(leader) = self.rings[at].leader() else { continue };
-            while let Some(batch) = self.outgoing[at].next(me, leader, now_us, due_us) {
-                let ring = RingId(at as u16);
+        // Of ring 0's commands that address no partition here nobody here says that they were
+        // executed; but they were counted.
+        if let (false, Some(incarnation)) =
+            (self.attachments.is_empty(), self.front_end.incarnation())
+        {
+            let first = self.partitions.first();
+            let counted = first.map_or(0, |p| p.last_numbers(me, incarnation).0);
+            self.outgoing[usize::from(RingId::GLOBAL.0)].executed(counted, due_us);
+        }
+        for ring in (0..self.outgoing.len()).map(|ring| RingId(ring as u16)) {
+            let Some(leader) = self.leader(ring) else { continue };
+            let outgoing = usize::from(ring.0);
+            while let Some(batch) = self.outgoing[outgoing].next(me, leader, now_us, due_us) {
                 let Batch { to, again, commands } = batch;
                 if to != me {
                     self.send(to, PeerMessage::Commands { ring, again, commands });
-                } else if !self.rings[at].propose(commands) {
+                } else if !self.place(ring).is_some_and(|at| self.rings[at].propose(commands)) {
                     return Err(ServerError::Alone(ring));
                 }
             }
         }
         Ok(())
+    }
+
+    /// Who seems to coordinate a ring; one that is not learned here is known by attachment.
+    fn leader(&self, ring: RingId) -> Option<Ballot> {
+        match self.place(ring) {
+            Some(at) => self.rings[at].leader(),
+            None => {
+                let leader = self.attachments.leader(PartitionId(ring.0))?;
+                (leader.server != self.config.server).then_some(leader)
+            }
+        }
     }
 
     /// Commands of another server's front end. What this ring's coordinator has taken already,
@@ -140,10 +160,9 @@ impl Server {
         commands: Vec<Command>,
         now: Now,
     ) {
-        let (at, limit) = (usize::from(ring.0), self.slot_limit(now));
-        let room = self.rings.get(at).is_some_and(|ring| {
-            ring.is_coordinator() && ring.waiting() + commands.len() <= MAX_RING_WAITING
-        });
+        let (Some(at), limit) = (self.place(ring), self.slot_limit(now)) else { return };
+        let ring = &self.rings[at];
+        let room = ring.is_coordinator() && ring.waiting() + commands.len() <= MAX_RING_WAITING;
         let sound = |c: &Command| {
             c.origin.server == from && (c.after.slot() <= limit || mutated!(AnyAfter))
         };

@@ -2,6 +2,7 @@
 //! Holds no state and decides nothing.
 //! Used by the server machine, and by whoever drives it.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -44,10 +45,14 @@ pub struct ServerConfig {
 /// What concerns the servers together. Times are in microseconds.
 #[derive(Clone, Debug)]
 pub struct ClusterConfig {
-    /// The acceptors of every ring, this server among them; the same list on every server.
+    /// The servers that vote where they hold something, ascending; the same list on every server.
     pub members: Vec<ServerId>,
     /// Servers that learn and do not vote.
     pub observers: Vec<ServerId>,
+    /// The servers that hold a partition, ascending; one that is not here is on all servers.
+    pub placement: BTreeMap<PartitionId, Vec<ServerId>>,
+    /// The acceptors of ring 0, which everybody learns; `None`: all members.
+    pub global: Option<Vec<ServerId>>,
     /// Servers say so often that they live.
     pub heartbeat_us: u64,
     /// A server that is silent for so long is suspected.
@@ -84,6 +89,8 @@ impl ClusterConfig {
         ClusterConfig {
             members,
             observers: Vec::new(),
+            placement: BTreeMap::new(),
+            global: None,
             heartbeat_us: 50_000,
             suspect_us: 250_000,
             election_us: 400_000,
@@ -95,6 +102,35 @@ impl ClusterConfig {
             keep: (8192, 64 << 20),
             seed: 0,
         }
+    }
+
+    /// Every server.
+    pub fn servers(&self) -> impl Iterator<Item = ServerId> + '_ {
+        let observers = self.observers.iter().filter(|id| !self.members.contains(id));
+        self.members.iter().chain(observers).copied()
+    }
+
+    /// Whether a server has a replica of a partition.
+    #[must_use]
+    pub fn holds(&self, server: ServerId, partition: PartitionId) -> bool {
+        self.placement.get(&partition).is_none_or(|servers| servers.contains(&server))
+    }
+
+    /// The servers that have a replica of a partition.
+    pub fn holders(&self, partition: PartitionId) -> impl Iterator<Item = ServerId> + '_ {
+        self.servers().filter(move |server| self.holds(*server, partition))
+    }
+
+    /// The acceptors of a ring, and those that only learn it.
+    #[must_use]
+    pub fn ring(&self, ring: RingId) -> (Vec<ServerId>, Vec<ServerId>) {
+        let votes = |server: &ServerId| match (&self.global, ring) {
+            (Some(acceptors), RingId::GLOBAL) => acceptors.contains(server),
+            _ => self.members.contains(server),
+        };
+        let learns =
+            |server: &ServerId| ring == RingId::GLOBAL || self.holds(*server, PartitionId(ring.0));
+        self.servers().filter(learns).partition(votes)
     }
 }
 

@@ -9,6 +9,8 @@ use volery_proto::peer::{self, PeerDecodeError};
 use volery_proto::wire;
 use wire::peer_message::Body;
 
+use super::attach_message::{Attach, Attached, AttachmentId};
+use super::snapshots::Covered;
 use crate::core::merge::Cursor;
 use crate::core::ring::RingMessage;
 
@@ -77,15 +79,21 @@ pub enum PeerMessage {
     },
     /// Heartbeats of coordinators, or the answers to them, of many rings at once.
     Beats(Vec<(RingId, RingMessage)>),
-    /// From where the sender would start again, by its durable snapshots.
-    Floor {
-        /// Of each ring.
-        cursors: Vec<Cursor>,
-        /// Every partition's snapshot shows at least this.
-        least: Zxid,
-    },
+    /// From where the sender would start again, by its durable snapshots, with each partition.
+    Floor(Vec<Covered>),
     /// The sender is too far behind: it needs the receiver's snapshots of these partitions.
     Fetch(Vec<PartitionId>),
+    /// For a replica, from a front end elsewhere.
+    Attach(Attach),
+    /// For a front end, from the replica that it is attached to.
+    Attached(Attached),
+    /// The receiver is not attached here.
+    Detached {
+        /// To which partition.
+        partition: PartitionId,
+        /// As the front end numbered it.
+        number: AttachmentId,
+    },
 }
 
 /// What another server sent makes no sense.
@@ -102,12 +110,12 @@ pub enum PeerMessageError {
     Field(&'static str),
 }
 
-fn ring_id(raw: u32) -> Result<RingId, PeerMessageError> {
+pub(super) fn ring_id(raw: u32) -> Result<RingId, PeerMessageError> {
     let ring = u16::try_from(raw).ok().filter(|&ring| ring < RingId::COUNT);
     ring.map(RingId).ok_or(PeerMessageError::Field("ring"))
 }
 
-fn partition_id(raw: u32) -> Result<PartitionId, PeerMessageError> {
+pub(super) fn partition_id(raw: u32) -> Result<PartitionId, PeerMessageError> {
     match ring_id(raw)? {
         RingId(0) => Err(PeerMessageError::Field("partition")),
         RingId(partition) => Ok(PartitionId(partition)),
@@ -127,7 +135,9 @@ impl PeerMessage {
             // A vote without its payload says nothing: they keep their order.
             PeerMessage::Ring(_, RingMessage::Accept { .. } | RingMessage::Votes { .. })
             | PeerMessage::Ring(_, RingMessage::Promise(_))
-            | PeerMessage::Commands { .. } => Lane::Ring,
+            | PeerMessage::Commands { .. }
+            | PeerMessage::Attach(_)
+            | PeerMessage::Attached(_) => Lane::Ring,
             PeerMessage::Ring(_, RingMessage::Learned { .. }) => Lane::Bulk,
             _ => Lane::Control,
         }
@@ -168,12 +178,18 @@ impl PeerMessage {
             PeerMessage::Beats(beats) => Body::Beats(wire::Beats {
                 rings: beats.iter().map(|(ring, beat)| beat.to_wire(*ring)).collect(),
             }),
-            PeerMessage::Floor { cursors, least } => Body::Floor(wire::Floor {
-                cursors: cursors.iter().map(cursor_to_wire).collect(),
-                least: least.0,
-            }),
+            PeerMessage::Floor(parts) => {
+                Body::Floor(wire::Floor { parts: parts.iter().map(covered_to_wire).collect() })
+            }
             PeerMessage::Fetch(partitions) => Body::Fetch(wire::Fetch {
                 partitions: partitions.iter().map(|p| u32::from(p.0)).collect(),
+            }),
+            PeerMessage::Attach(attach) => Body::Attach(attach.to_wire()),
+            PeerMessage::Attached(attached) => Body::Attached(attached.to_wire()),
+            PeerMessage::Detached { partition, number } => Body::Detached(wire::Detached {
+                partition: u32::from(partition.0),
+                start: number.start,
+                number: number.count,
             }),
         };
         peer::encode(&wire::PeerMessage { body: Some(body) })
@@ -230,23 +246,47 @@ impl PeerMessage {
                 });
                 PeerMessage::Beats(beats.collect::<Result<_, PeerMessageError>>()?)
             }
-            Body::Floor(m) => PeerMessage::Floor {
-                cursors: m.cursors.into_iter().map(cursor).collect::<Result<_, _>>()?,
-                least: Zxid(m.least),
-            },
+            Body::Floor(m) => {
+                let parts = m.parts.into_iter().map(covered);
+                PeerMessage::Floor(parts.collect::<Result<_, _>>()?)
+            }
             Body::Fetch(m) => {
                 let partitions = m.partitions.into_iter().map(partition_id);
                 PeerMessage::Fetch(partitions.collect::<Result<_, _>>()?)
             }
+            Body::Attach(m) => PeerMessage::Attach(Attach::from_wire(m)?),
+            Body::Attached(m) => PeerMessage::Attached(Attached::from_wire(m)?),
+            Body::Detached(m) => PeerMessage::Detached {
+                partition: partition_id(m.partition)?,
+                number: AttachmentId { start: m.start, count: m.number },
+            },
         })
     }
 }
 
-fn cursor_to_wire(cursor: &Cursor) -> wire::Cursor {
-    wire::Cursor { instance: cursor.instance.0, position: cursor.position.0, index: cursor.index }
+fn covered_to_wire(covered: &Covered) -> wire::Covered {
+    let to_wire = |cursor: &Cursor| wire::Cursor {
+        instance: cursor.instance.0,
+        position: cursor.position.0,
+        index: cursor.index,
+    };
+    wire::Covered {
+        partition: u32::from(covered.partition.0),
+        global: Some(to_wire(&covered.global)),
+        own: Some(to_wire(&covered.own)),
+        position: covered.position.0,
+    }
 }
 
-fn cursor(raw: wire::Cursor) -> Result<Cursor, PeerMessageError> {
-    let wire::Cursor { instance, position, index } = raw;
-    Ok(Cursor { instance: Instance(instance), position: slot(position)?, index })
+fn covered(raw: wire::Covered) -> Result<Covered, PeerMessageError> {
+    let cursor = |raw: Option<wire::Cursor>| -> Result<Cursor, PeerMessageError> {
+        let wire::Cursor { instance, position, index } = raw.unwrap_or_default();
+        Ok(Cursor { instance: Instance(instance), position: slot(position)?, index })
+    };
+    Ok(Covered {
+        partition: partition_id(raw.partition)?,
+        global: cursor(raw.global)?,
+        own: cursor(raw.own)?,
+        position: Zxid(raw.position),
+    })
 }

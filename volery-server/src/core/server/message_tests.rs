@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by its panic")]
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use bytestring::ByteString;
 use proptest::collection::vec;
@@ -11,11 +13,15 @@ use volery_proto::command::{Command, CommandFlags, Operation, Origin};
 use volery_proto::ids::{Ballot, Instance, PartitionId, RingId, ServerId, SessionId, Slot, Zxid};
 use volery_proto::peer;
 use volery_proto::wire::{self, peer_message::Body};
-use volery_proto::zk::{DeleteRequest, Id, Request};
+use volery_proto::zk::{DeleteRequest, ErrorCode, Id, Request, WatchedPathRequest};
 
-use super::{Lane, PeerMessage};
+use super::{Attach, Attached, AttachmentId, Batch, Covered, Lane, PeerMessage};
+use crate::core::executor::Answer;
+use crate::core::front_end::{Ask, AskRead, Told};
 use crate::core::merge::Cursor;
 use crate::core::ring::{Promise, Proposed, RingMessage};
+use crate::core::types::ConnId;
+use crate::core::watch::{Event, EventType, Rank};
 
 fn ring() -> impl Strategy<Value = RingId> {
     (0..RingId::COUNT).prop_map(RingId)
@@ -110,12 +116,94 @@ fn command() -> impl Strategy<Value = Command> {
     )
 }
 
+fn number() -> impl Strategy<Value = AttachmentId> {
+    any::<(u64, u64)>().prop_map(|(start, count)| AttachmentId { start, count })
+}
+
+fn batch<T: std::fmt::Debug + Clone>(
+    item: impl Strategy<Value = T>,
+) -> impl Strategy<Value = Batch<T>> {
+    let batch = (any::<(u64, u64)>(), vec(item, 0..3));
+    batch.prop_map(|((first, seen), items)| Batch { first, seen, items })
+}
+
+fn identities() -> impl Strategy<Value = Arc<[Id]>> {
+    vec(any::<(String, String)>(), 0..3).prop_map(|ids| {
+        let id = |(scheme, id): (String, String)| Id { scheme: scheme.into(), id: id.into() };
+        ids.into_iter().map(id).collect()
+    })
+}
+
+fn ask() -> impl Strategy<Value = Ask> {
+    let read = (any::<(u64, u64, i64, u64)>(), identities(), any::<(bool, bool, bool)>());
+    prop_oneof![
+        any::<u64>().prop_map(|zxid| Ask::Open { incarnation: Zxid(zxid) }),
+        (read, any::<String>()).prop_map(|((numbers, identities, flags), path)| {
+            let (conn, ask, session, frontier) = numbers;
+            let (skip_acl, whole, watch) = flags;
+            Ask::Read(Box::new(AskRead {
+                conn: ConnId(conn),
+                ask,
+                session: SessionId(session),
+                identities,
+                skip_acl,
+                frontier: Zxid(frontier),
+                whole,
+                request: Request::Exists(WatchedPathRequest { path: path.into(), watch }),
+            }))
+        }),
+        (any::<u64>(), identities())
+            .prop_map(|(conn, identities)| Ask::Identities { conn: ConnId(conn), identities }),
+        any::<u64>().prop_map(|conn| Ask::Gone(ConnId(conn))),
+        any::<u64>().prop_map(|zxid| Ask::Want(Zxid(zxid))),
+    ]
+}
+
+fn told() -> impl Strategy<Value = Told> {
+    let numbers = any::<(u64, u64, u64)>();
+    prop_oneof![
+        any::<u64>().prop_map(Told::Began),
+        (numbers, bytes(), any::<bool>()).prop_map(|((zxid, sequence, _), body, fails)| {
+            let reply = if fails { Err(ErrorCode::NoNode) } else { Ok(body) };
+            Told::Executed { zxid: Zxid(zxid), sequence, reply }
+        }),
+        (numbers, 1..=4, any::<(u32, u8, String, bool)>()).prop_map(
+            |((zxid, conn, _), kind, r)| {
+                let (operation, step, path, holds) = r;
+                let kind = EventType::from_number(kind).unwrap();
+                let rank = Rank { operation, step };
+                let event = Event { conn: ConnId(conn), kind, path: path.into(), rank };
+                Told::Event { zxid: Zxid(zxid), event, holds }
+            }
+        ),
+        (numbers, bytes(), any::<(i32, u64, bool, i32)>()).prop_map(|((a, b, c), body, r)| {
+            let (err, through, holds, number) = r;
+            let (observed, through) = (Zxid(c), Zxid(through));
+            let answer = Answer { err, observed, through, holds, number, body };
+            Told::Answer { conn: ConnId(a), ask: b, answer }
+        }),
+        (any::<(u64, u64)>(), proptest::option::of(ballot())).prop_map(|((d, e), leader)| {
+            let leader = leader.filter(|ballot| ballot.to_u64() != 0);
+            Told::Position { delivered: Zxid(d), executed: Zxid(e), leader }
+        }),
+    ]
+}
+
 fn message() -> impl Strategy<Value = PeerMessage> {
-    let cursor = (any::<u64>(), slot(), any::<u64>()).prop_map(|(i, position, index)| Cursor {
-        instance: Instance(i),
-        position,
-        index,
-    });
+    let cursor = || {
+        (any::<u64>(), slot(), any::<u64>()).prop_map(|(i, position, index)| Cursor {
+            instance: Instance(i),
+            position,
+            index,
+        })
+    };
+    let covered =
+        (partition(), cursor(), cursor(), any::<u64>()).prop_map(|(partition, g, o, p)| Covered {
+            partition,
+            global: g,
+            own: o,
+            position: Zxid(p),
+        });
     prop_oneof![
         (ring(), ring_message()).prop_map(|(ring, message)| PeerMessage::Ring(ring, message)),
         (ring(), any::<bool>(), vec(command(), 0..4)).prop_map(|(ring, again, commands)| {
@@ -132,9 +220,16 @@ fn message() -> impl Strategy<Value = PeerMessage> {
         any::<u64>().prop_map(|number| PeerMessage::Touched { number }),
         (any::<u64>(), slot())
             .prop_map(|(clock_us, position)| PeerMessage::Heartbeat { clock_us, position }),
-        (vec(cursor, 0..4), any::<u64>())
-            .prop_map(|(cursors, least)| PeerMessage::Floor { cursors, least: Zxid(least) }),
+        vec(covered, 0..4).prop_map(PeerMessage::Floor),
         vec(partition(), 0..4).prop_map(PeerMessage::Fetch),
+        (partition(), number(), batch(ask())).prop_map(|(partition, number, batch)| {
+            PeerMessage::Attach(Attach { partition, number, batch })
+        }),
+        (partition(), number(), batch(told())).prop_map(|(partition, number, batch)| {
+            PeerMessage::Attached(Attached { partition, number, batch })
+        }),
+        (partition(), number())
+            .prop_map(|(partition, number)| PeerMessage::Detached { partition, number }),
         vec((ring(), any::<u64>(), any::<bool>()), 0..4).prop_map(|beats| {
             let beat = |(ring, decided, asks)| {
                 let (ballot, decided) = (Ballot::default(), Instance(decided));

@@ -7,7 +7,10 @@
 //!              ← front end ← results and events ←──────────────────────────────┘
 //! ```
 
+mod attach;
+mod attach_message;
 mod forward;
+mod guests;
 mod io;
 mod message;
 #[cfg(test)]
@@ -17,6 +20,7 @@ mod propose;
 mod recover;
 mod replay;
 mod snapshots;
+mod stream;
 #[cfg(test)]
 mod tests;
 mod touches;
@@ -29,24 +33,29 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use volery_proto::command::Value;
-use volery_proto::ids::{Instance, RingId, ServerId, Zxid};
+use volery_proto::ids::{Instance, PartitionId, RingId, ServerId, Zxid};
 
 use crate::core::executor::{Output, Partition};
-use crate::core::front_end::{FrontEnd, Replicas};
+use crate::core::front_end::{Attachments, FrontEnd, Replicas};
 use crate::core::merge::Cursor;
 use crate::core::merge::skip::Demands;
 use crate::core::mutation::mutated;
 use crate::core::ring::{self, RecoveredRing, Ring, RingMessage};
 use crate::core::types::Now;
+use attach::Links;
 use forward::{Intake, Outgoing};
+use guests::Guests;
 use peers::Peers;
 use snapshots::{Cycle, Floor, Mark};
 use touches::Touches;
 use transfer::Transfer;
 
+pub use attach_message::{Attach, Attached, AttachmentId};
 pub use io::{ClusterConfig, Effect, Input, Membership, ReaperConfig, ServerConfig, ServerError};
 pub use message::{Lane, PeerMessage, PeerMessageError};
 pub use replay::Replay;
+pub use snapshots::Covered;
+pub use stream::Batch;
 
 /// What is counted since the start, the replayed log included.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -71,9 +80,9 @@ impl ServerTotals {
 /// What recovery found of one server.
 #[derive(Debug, Default)]
 pub struct Recovered {
-    /// From the snapshots; partitions 1, 2, …; empty ones where there is none.
+    /// From the snapshots, ascending; empty ones where there is none.
     pub partitions: Vec<Partition>,
-    /// From the log; rings 0, 1, ….
+    /// From the log: ring 0, and those of the partitions.
     pub rings: Vec<RecoveredRing>,
     /// What the replay of the log has counted.
     pub totals: ServerTotals,
@@ -91,21 +100,28 @@ struct Appended {
 #[derive(Debug)]
 pub struct Server {
     config: ServerConfig,
+    /// Ring 0, then those of the partitions that are here, ascending.
     rings: Vec<Ring>,
+    /// Those that are here, ascending: the ring of each stands one place behind its own.
     partitions: Vec<Partition>,
     front_end: FrontEnd,
     /// Whether the log is replayed and this incarnation's own hello is on its way.
     began: bool,
     demands: Demands,
     peers: Peers,
-    /// Per ring: messages that wait for an append, by its number.
+    /// As `rings`: messages that wait for an append, by its number.
     held: Vec<VecDeque<(u64, ServerId, RingMessage)>>,
-    /// Per ring: this front end's commands, until they are executed.
+    /// By ring, those of all partitions: this front end's commands, until they are executed.
     outgoing: Vec<Outgoing>,
-    /// Per ring: what this server took from other front ends since it coordinates.
+    /// As `rings`: what this server took from other front ends since it coordinates.
     intake: Vec<Intake>,
     touches: Touches,
     transfer: Transfer,
+    /// The partitions that are not here, as the front end sees them; and the ways to them.
+    attachments: Attachments,
+    links: Links,
+    /// Front ends elsewhere that are attached here.
+    guests: Guests,
     appended: VecDeque<Appended>,
     next_token: u64,
     /// Records and numbers of the batch that grows.
@@ -124,10 +140,20 @@ pub struct Server {
 
 /// Where each ring is read on from: below, everything is in the snapshots of these replicas.
 #[must_use]
-pub fn cursors(partitions: &[Partition]) -> Vec<Cursor> {
+pub fn cursors(partitions: &[Partition]) -> Vec<(RingId, Cursor)> {
     let global = partitions.iter().map(|p| p.cursors().0).min_by_key(|c| c.instance);
-    let own = partitions.iter().map(|p| p.cursors().1);
-    std::iter::once(global.unwrap_or_default()).chain(own).collect()
+    let own = partitions.iter().map(|p| (p.id().ring(), p.cursors().1));
+    std::iter::once((RingId::GLOBAL, global.unwrap_or_default())).chain(own).collect()
+}
+
+/// The replicas that learn the ring at this place: ring 0 is for all.
+fn learners(partitions: &mut [Partition], at: usize) -> &mut [Partition] {
+    if at == 0 { partitions } else { std::slice::from_mut(&mut partitions[at - 1]) }
+}
+
+/// Where a partition stands among those that are here.
+fn find(partitions: &[Partition], id: PartitionId) -> Option<usize> {
+    partitions.binary_search_by_key(&id, Partition::id).ok()
 }
 
 /// A decided value and its instance.
@@ -142,7 +168,8 @@ fn pull_contributions(partitions: &mut [Partition], at: usize) -> bool {
         .collect();
     let mut got = false;
     for (zxid, from) in lacks {
-        let other = &partitions[usize::from(from.0) - 1];
+        let Some(other) = find(partitions, from) else { continue };
+        let other = &partitions[other];
         #[cfg_attr(not(feature = "mutants"), allow(unused_mut))]
         let mut given = other.contributed(zxid);
         #[cfg(feature = "mutants")]
@@ -172,8 +199,12 @@ impl Server {
             Input::Requests { conn, requests } => self.front_end.requests(conn, requests, now),
             Input::Written { conn, bytes } => self.front_end.written(conn, bytes),
             Input::Closed { conn } => {
-                let mut replicas =
-                    Replicas::new(&mut self.partitions, &self.config.map, &mut self.demands);
+                let mut replicas = Replicas::new(
+                    &mut self.partitions,
+                    &mut self.attachments,
+                    &self.config.map,
+                    &mut self.demands,
+                );
                 self.front_end.closed(conn, &mut replicas);
             }
             Input::Durable { token, lsn } => self.durable(token, lsn)?,
@@ -217,12 +248,28 @@ impl Server {
     fn release(&mut self, at: usize, number: u64) {
         while self.held[at].front().is_some_and(|(waits, ..)| *waits <= number) {
             let Some((_, to, message)) = self.held[at].pop_front() else { return };
-            self.send_ring(RingId(at as u16), to, message);
+            self.send_ring(self.ring_id(at), to, message);
+        }
+    }
+
+    /// Which ring stands at this place.
+    fn ring_id(&self, at: usize) -> RingId {
+        match at.checked_sub(1) {
+            None => RingId::GLOBAL,
+            Some(partition) => self.partitions[partition].id().ring(),
+        }
+    }
+
+    /// Where a ring stands here; `None`: this server does not learn it.
+    fn place(&self, ring: RingId) -> Option<usize> {
+        match ring {
+            RingId::GLOBAL => Some(0),
+            RingId(own) => find(&self.partitions, PartitionId(own)).map(|at| at + 1),
         }
     }
 
     fn ring_effects(&mut self, at: usize, effects: Vec<ring::Effect>) -> Result<(), ServerError> {
-        let ring = RingId(at as u16);
+        let ring = self.ring_id(at);
         for effect in effects {
             match effect {
                 ring::Effect::Append { record, number } => {
@@ -239,7 +286,7 @@ impl Server {
                 }
                 ring::Effect::Decided { instance, value, .. } => {
                     self.totals.decided(&value);
-                    for partition in self.learners(at) {
+                    for partition in learners(&mut self.partitions, at) {
                         partition.decided(ring, instance, &value)?;
                     }
                 }
@@ -259,27 +306,18 @@ impl Server {
                 }
                 // What waited unproposed is still with the front ends that sent it.
                 ring::Effect::SteppedDown { .. } => {
-                    self.outgoing[at].stepped_down();
+                    self.outgoing[usize::from(ring.0)].stepped_down();
                     if ring == RingId::GLOBAL {
                         self.front_end.lead_sessions(false);
                     }
                 }
                 ring::Effect::ReadLog { to, instance } => self.read_log(ring, to, instance),
-                ring::Effect::NeedsSnapshot { from, .. } => {
-                    let learners = self.learners(at).map(|partition| partition.id()).collect();
-                    self.needs_snapshots(from, learners);
+                ring::Effect::NeedsSnapshot { from, instance } => {
+                    self.cannot_catch_up(at, from, instance);
                 }
             }
         }
         Ok(())
-    }
-
-    /// The replicas that a ring's values go to.
-    fn learners(&mut self, at: usize) -> impl Iterator<Item = &mut Partition> {
-        match at {
-            0 => self.partitions.iter_mut(),
-            own => std::slice::from_mut(&mut self.partitions[own - 1]).iter_mut(),
-        }
     }
 
     /// Executes everything that is decided, exchanging contributions between the replicas.
@@ -291,7 +329,7 @@ impl Server {
                 self.partitions[at].advance(&mut outputs)?;
                 more |= !outputs.is_empty();
                 for output in outputs.drain(..) {
-                    self.output(output, now);
+                    self.output(at, output, now);
                 }
                 more |= pull_contributions(&mut self.partitions, at);
             }
@@ -301,16 +339,14 @@ impl Server {
         }
     }
 
-    fn output(&mut self, output: Output, now: Now) {
+    /// What comes of executing at the replica at this place.
+    fn output(&mut self, at: usize, output: Output, now: Now) {
         match output {
-            // Co-located replicas hand their contributions over in memory.
             Output::Contribute { zxid, from, to, contribution } => {
-                for to in to {
-                    let replica = &mut self.partitions[usize::from(to.0) - 1];
-                    replica.contribution(zxid, from, contribution.clone());
-                }
+                self.give(zxid, from, &to, &contribution);
             }
             Output::Executed { origin, ring, zxid, outcome } => {
+                self.tell_executed(at, origin, zxid, &outcome);
                 if self.front_end.is_own(origin) {
                     let due_us = now.monotonic_us + self.config.cluster.resend_us;
                     self.outgoing[usize::from(ring.0)].executed(origin.sequence, due_us);
@@ -325,7 +361,11 @@ impl Server {
                     self.outgoing.iter_mut().for_each(Outgoing::restart);
                 }
             }
-            Output::Event { zxid, event } => self.front_end.event(zxid, event),
+            Output::Event { zxid, event } => {
+                if !self.tell_event(at, zxid, &event) {
+                    self.front_end.event(zxid, event);
+                }
+            }
             Output::SessionOpened { session, epoch, timeout_ms } => {
                 self.front_end.session_opened(session, epoch, timeout_ms, now);
             }
@@ -345,14 +385,24 @@ impl Server {
         if !self.peers.alone() {
             self.touch(now);
             self.fetch(now);
+            self.attach(now);
         }
         for session in self.front_end.expire(now) {
             self.effects.push(Effect::Expiring { session });
         }
         self.reap(now);
-        let mut replicas = Replicas::new(&mut self.partitions, &self.config.map, &mut self.demands);
+        let mut replicas = Replicas::new(
+            &mut self.partitions,
+            &mut self.attachments,
+            &self.config.map,
+            &mut self.demands,
+        );
         let effects = self.front_end.settle(&mut replicas, now);
         self.effects.extend(effects.into_iter().map(Effect::Client));
+        if !self.peers.alone() {
+            self.serve_guests(now);
+            self.say(now);
+        }
         self.propose(now)?;
         self.send_beats();
         Ok(std::mem::take(&mut self.effects))
@@ -368,7 +418,9 @@ impl Server {
         }
         let peers = self.peers_deadline_us().into_iter().chain(self.forward_deadline_us());
         let demands = self.demands.next_deadline_us().into_iter().chain(self.fetch_deadline_us());
-        own.into_iter().chain(peers).chain(demands).chain([self.touch_deadline_us()]).min()
+        let others = self.attach_deadline_us().into_iter().chain(self.guests_deadline_us());
+        let others = others.chain([self.touch_deadline_us()]);
+        own.into_iter().chain(peers).chain(demands).chain(others).min()
     }
 
     /// Whether this server has lost its memory and does not vote yet.
@@ -422,19 +474,18 @@ impl Server {
         &mut self.front_end
     }
 
-    /// The replicas.
+    /// The replicas that are here, ascending.
     #[must_use]
     pub fn partitions(&self) -> &[Partition] {
         &self.partitions
     }
 
-    /// The rings.
-    #[must_use]
-    pub fn rings(&self) -> &[Ring] {
-        &self.rings
+    /// The rings that are learned here: ring 0, and those of the partitions that are here.
+    pub fn rings(&self) -> impl Iterator<Item = (RingId, &Ring)> {
+        self.rings.iter().enumerate().map(|(at, ring)| (self.ring_id(at), ring))
     }
 
-    /// Everything up to here is executed in every partition.
+    /// Everything up to here is executed in every partition that is here.
     #[must_use]
     pub fn position(&self) -> Zxid {
         self.partitions.iter().map(Partition::position).min().unwrap_or_default()

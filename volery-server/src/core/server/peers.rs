@@ -4,12 +4,11 @@
 
 use std::collections::BTreeMap;
 
-use volery_proto::ids::{RingId, ServerId, Slot, Zxid};
+use volery_proto::ids::{PartitionId, RingId, ServerId, Slot};
 
 use super::message::PeerMessage;
-use super::recover::alone;
+use super::snapshots::Covered;
 use super::{Effect, Server, ServerConfig, ServerError};
-use crate::core::merge::Cursor;
 use crate::core::mutation::mutated;
 use crate::core::ring;
 use crate::core::types::Now;
@@ -24,8 +23,6 @@ const BEATS_OF_STRAGGLERS: u64 = 2;
 #[derive(Debug)]
 pub(super) struct Peer {
     pub(super) id: ServerId,
-    /// It votes.
-    pub(super) member: bool,
     heard_us: u64,
     suspected: bool,
     /// When a link to it broke, until it is known to live after that.
@@ -34,8 +31,8 @@ pub(super) struct Peer {
     clock: Option<(u64, u64)>,
     /// The highest slot that it knows of.
     position: Slot,
-    /// From where it would start again, and what all its snapshots show at least.
-    pub(super) floor: Option<(Vec<Cursor>, Zxid)>,
+    /// From where it would start again, of each of its partitions.
+    floor: Vec<Covered>,
 }
 
 impl Peer {
@@ -57,22 +54,16 @@ pub(super) struct Peers {
 
 impl Peers {
     pub(super) fn new(config: &ServerConfig, now: Now) -> Peers {
-        let cluster = &config.cluster;
-        let members = cluster.members.iter().map(|id| (*id, true));
-        let observers = cluster.observers.iter().filter(|id| !cluster.members.contains(id));
-        let others = members
-            .chain(observers.map(|id| (*id, false)))
-            .filter(|(id, _)| *id != config.server && !alone(config))
-            .map(|(id, member)| Peer {
-                id,
-                member,
-                heard_us: now.monotonic_us,
-                suspected: false,
-                broke_us: None,
-                clock: None,
-                position: Slot(0),
-                floor: None,
-            });
+        let others = config.cluster.servers().filter(|id| *id != config.server);
+        let others = others.map(|id| Peer {
+            id,
+            heard_us: now.monotonic_us,
+            suspected: false,
+            broke_us: None,
+            clock: None,
+            position: Slot(0),
+            floor: Vec::new(),
+        });
         let (others, ring_beats) = (others.collect(), BTreeMap::new());
         Peers { others, beat_us: now.monotonic_us, beats: 0, ring_beats }
     }
@@ -80,6 +71,17 @@ impl Peers {
     /// Whether this server is its whole service.
     pub(super) fn alone(&self) -> bool {
         self.others.is_empty()
+    }
+
+    /// From where a server would start again with a partition, as far as it has said.
+    pub(super) fn floor(&self, id: ServerId, partition: PartitionId) -> Option<&Covered> {
+        let peer = self.others.iter().find(|peer| peer.id == id)?;
+        peer.floor.iter().find(|covered| covered.partition == partition)
+    }
+
+    /// Whether a server is heard; this one always is.
+    pub(super) fn lives(&self, id: ServerId) -> bool {
+        !self.others.iter().any(|peer| peer.id == id && peer.suspected)
     }
 
     fn get_mut(&mut self, id: ServerId) -> Option<&mut Peer> {
@@ -167,16 +169,15 @@ impl Server {
             PeerMessage::Demands(demands) => {
                 let limit = self.slot_limit(now);
                 for (ring, slot) in demands {
-                    let at = usize::from(ring.0);
-                    let led = self.rings.get(at).is_some_and(ring::Ring::is_coordinator);
+                    let led = self.place(ring).is_some_and(|at| self.rings[at].is_coordinator());
                     if led && (slot <= limit || mutated!(AnyDemand)) {
-                        self.demands.wait_for(at, slot);
+                        self.demands.wait_for(usize::from(ring.0), slot);
                     }
                 }
             }
             PeerMessage::Pull { zxid, partitions } => self.pulled(from, zxid, &partitions),
             PeerMessage::Given { zxid, partition, contribution } => {
-                self.given(zxid, partition, contribution);
+                self.given(zxid, partition, contribution, now);
             }
             PeerMessage::Touches { number, sessions } => {
                 self.count_touches(from, number, &sessions, now);
@@ -188,13 +189,17 @@ impl Server {
                     peer.position = peer.position.max(position);
                 }
             }
-            PeerMessage::Floor { cursors, least } => {
-                let fits = cursors.len() == self.rings.len();
-                if let Some(peer) = self.peers.get_mut(from).filter(|_| fits) {
-                    peer.floor = Some((cursors, least));
+            PeerMessage::Floor(covered) => {
+                if let Some(peer) = self.peers.get_mut(from) {
+                    peer.floor = covered;
                 }
             }
             PeerMessage::Fetch(partitions) => self.fetched(from, &partitions),
+            PeerMessage::Attach(attach) => self.guest(from, attach, now),
+            PeerMessage::Attached(attached) => self.attached(from, attached, now),
+            PeerMessage::Detached { partition, number } => {
+                self.detached(from, partition, number, now);
+            }
         }
         Ok(())
     }
@@ -206,11 +211,10 @@ impl Server {
         message: ring::RingMessage,
         now: Now,
     ) -> Result<(), ServerError> {
-        let at = usize::from(ring.0);
+        let Some(at) = self.place(ring) else { return Ok(()) };
         let ring_now = self.ring_now(now);
-        let Some(ring) = self.rings.get_mut(at) else { return Ok(()) };
         let mut effects = Vec::new();
-        ring.handle_message(from, message, ring_now, &mut effects);
+        self.rings[at].handle_message(from, message, ring_now, &mut effects);
         self.ring_effects(at, effects)
     }
 
@@ -242,6 +246,7 @@ impl Server {
             Some(peer) if !peer.suspected => peer.suspected = true,
             _ => return Ok(()),
         }
+        self.part_from(peer, now);
         self.each_ring(now, |ring, now, effects| ring.suspect(peer, now, effects))
     }
 

@@ -29,15 +29,15 @@ impl Server {
                 self.flush_ring(at, now)?;
                 let after = self.rings[at].proposed_position();
                 if after > before {
-                    self.demands.proposed(at, after);
+                    self.demands.proposed(self.number(at), after);
                 }
             }
         }
         let clock = Slot::from_unix_us(self.ring_now(now).clock_us);
         for at in 0..self.rings.len() {
-            let led = self.rings[at].is_coordinator();
-            if led && self.rings[at].proposed_position() < self.demands.demanded(at) {
-                let through = self.demands.target(at, clock);
+            let (led, ring) = (self.rings[at].is_coordinator(), self.number(at));
+            if led && self.rings[at].proposed_position() < self.demands.demanded(ring) {
+                let through = self.demands.target(ring, clock);
                 self.rings[at].request_skip(through);
                 self.flush_ring(at, now)?;
             }
@@ -45,6 +45,11 @@ impl Server {
         self.demand(now);
         self.end_batch();
         Ok(())
+    }
+
+    /// The number of the ring at this place.
+    fn number(&self, at: usize) -> usize {
+        usize::from(self.ring_id(at).0)
     }
 
     /// A server alone coordinates all its rings.
@@ -74,17 +79,18 @@ impl Server {
             }
             return;
         }
-        let mut slots = vec![Slot(0); self.rings.len()];
+        let mut slots = vec![Slot(0); self.outgoing.len()];
         for (ring, slot) in wanted {
             let highest = &mut slots[usize::from(ring.0)];
             *highest = slot.max(*highest);
         }
-        for (at, slot) in slots.into_iter().enumerate() {
+        for at in 0..self.rings.len() {
             let patience_us = match self.rings[at].is_coordinator() {
                 true => 0,
                 false => self.config.cluster.demand_us,
             };
-            self.demands.held_up(at, slot, now.monotonic_us, patience_us);
+            let ring = self.number(at);
+            self.demands.held_up(ring, slots[ring], now.monotonic_us, patience_us);
         }
     }
 
@@ -97,12 +103,23 @@ impl Server {
         let mut asked: BTreeMap<ServerId, Vec<(RingId, Slot)>> = BTreeMap::new();
         for (at, ring) in self.rings.iter().enumerate() {
             let to = ring.coordinator_hint().filter(|to| *to != self.config.server);
-            let position = ring.position();
+            let (id, position) = (self.ring_id(at), ring.position());
+            let at = usize::from(id.0);
             let slot = self.demands.ask(at, (to, position), now.monotonic_us, again_us);
             if let (Some(to), Some(slot)) = (to, slot) {
-                asked.entry(to).or_default().push((RingId(at as u16), slot));
+                asked.entry(to).or_default().push((id, slot));
             }
         }
+        // Of a ring that is not learned here nobody knows how far it is: it is asked once, and
+        // those who learn it see to the rest.
+        for partition in self.attachments.partitions() {
+            let slot = self.demands.take(usize::from(partition.0));
+            let leader = self.attachments.leader(partition);
+            if let (Some(slot), Some(leader)) = (slot, leader) {
+                asked.entry(leader.server).or_default().push((partition.ring(), slot));
+            }
+        }
+        asked.remove(&self.config.server);
         for (to, demands) in asked {
             self.send(to, PeerMessage::Demands(demands));
         }
@@ -138,9 +155,9 @@ impl Server {
         }
         self.next_reap_us = now.monotonic_us + config.interval_ms * 1000;
         let mut paths: Vec<ByteString> = Vec::new();
-        for partition in &self.partitions {
+        for (partition, ring) in self.partitions.iter().zip(&self.rings[1..]) {
             // Where several could, one does: who coordinates the partition's ring.
-            if !self.rings[usize::from(partition.id().0)].is_coordinator() {
+            if !ring.is_coordinator() {
                 continue;
             }
             let left = config.max.saturating_sub(paths.len());

@@ -4,16 +4,18 @@
 
 use std::collections::VecDeque;
 
-use volery_proto::ids::{Instance, RingId, ServerId, Slot};
+use volery_proto::ids::{Instance, RingId, Slot};
 
+use super::attach::{self, Links};
 use super::forward::Outgoing;
+use super::guests::Guests;
 use super::peers::Peers;
 use super::snapshots::{Cycle, Mark};
 use super::touches::Touches;
 use super::transfer::Transfer;
 use super::{Recovered, Server, ServerConfig, ServerError, cursors};
 use crate::core::executor::Partition;
-use crate::core::front_end::FrontEnd;
+use crate::core::front_end::{Attachments, FrontEnd};
 use crate::core::merge::skip::Demands;
 use crate::core::ring::{Ring, RingConfig};
 use crate::core::types::Now;
@@ -34,10 +36,11 @@ impl Recovered {
 
 fn ring_config(config: &ServerConfig, ring: RingId) -> RingConfig {
     let cluster = &config.cluster;
-    let mut rings = RingConfig::new(ring, config.server, cluster.members.clone());
-    rings.observers.clone_from(&cluster.observers);
+    let (members, observers) = cluster.ring(ring);
+    let mut rings = RingConfig::new(ring, config.server, members);
+    rings.observers = observers;
     rings.window = config.window;
-    if alone(config) {
+    if cluster.servers().all(|server| server == config.server) {
         rings.max_skips = config.window;
         return rings;
     }
@@ -53,12 +56,6 @@ fn ring_config(config: &ServerConfig, ring: RingId) -> RingConfig {
     rings
 }
 
-/// Whether this server is its whole service.
-pub(super) fn alone(config: &ServerConfig) -> bool {
-    let one = |servers: &[ServerId]| servers.iter().all(|server| *server == config.server);
-    one(&config.cluster.members) && one(&config.cluster.observers)
-}
-
 impl Server {
     /// Puts a server together from what recovery found, and replays the log.
     ///
@@ -70,20 +67,28 @@ impl Server {
         now: Now,
     ) -> Result<Server, ServerError> {
         let Recovered { partitions, rings: logs, totals } = recovered;
-        let count = partitions.len();
+        let count = config.map.partitions().count();
         let mut rings = Vec::with_capacity(logs.len());
         let mut taken = Vec::with_capacity(logs.len());
-        for (at, log) in logs.into_iter().enumerate() {
+        for mut log in logs {
+            let ring = ring_config(&config, log.id());
+            if ring.members == [config.server] {
+                log.memory_whole();
+            }
             taken.push(log.taken());
-            rings.push(Ring::new(ring_config(&config, RingId(at as u16)), log)?);
+            rings.push(Ring::new(ring, log)?);
         }
+        let attachments = Attachments::new(attach::others(&config.map, &partitions).into_iter());
         let mut server = Server {
-            front_end: FrontEnd::new(config.front_end.clone(), rings.len(), config.map.version()),
+            links: Links::new(&attachments, now),
+            attachments,
+            guests: Guests::default(),
+            front_end: FrontEnd::new(config.front_end.clone(), count + 1, config.map.version()),
             began: false,
             demands: Demands::new(config.skip, count as u16),
             peers: Peers::new(&config, now),
             held: rings.iter().map(|_| VecDeque::new()).collect(),
-            outgoing: rings.iter().map(|_| Outgoing::default()).collect(),
+            outgoing: (0..=count).map(|_| Outgoing::default()).collect(),
             intake: vec![Default::default(); rings.len()],
             touches: Touches::new(&config.front_end, now),
             transfer: Transfer::default(),
@@ -115,7 +120,7 @@ impl Server {
 
     /// `taken`: what the replay of the log has executed or queued is not delivered again.
     fn replay(&mut self, taken: &[(Instance, Slot)], now: Now) -> Result<(), ServerError> {
-        for (at, cursor) in cursors(&self.partitions).into_iter().enumerate() {
+        for (at, (_, cursor)) in cursors(&self.partitions).into_iter().enumerate() {
             let (instance, position) = taken[at].max((cursor.instance, cursor.position));
             self.rings[at].start_at(instance, position)?;
             let mut effects = Vec::new();

@@ -2,9 +2,9 @@
 //! that memory holds the state and not the log. It writes nothing and answers nobody.
 //! Called by the node; what it leaves goes into `Server::recover`.
 
-use volery_proto::ids::RingId;
+use volery_proto::ids::{PartitionId, RingId};
 
-use super::{Recovered, ServerError, ServerTotals, cursors, pull_contributions};
+use super::{Recovered, ServerError, ServerTotals, cursors, find, learners, pull_contributions};
 use crate::core::executor::Partition;
 use crate::core::ring::{LogRecordBody, RecoveredRing};
 
@@ -22,9 +22,8 @@ impl Replay {
     pub fn new(partitions: Vec<Partition>) -> Replay {
         let rings = cursors(&partitions)
             .into_iter()
-            .enumerate()
-            .map(|(at, cursor)| {
-                let mut ring = RecoveredRing::new(RingId(at as u16));
+            .map(|(ring, cursor)| {
+                let mut ring = RecoveredRing::new(ring);
                 ring.covered_below(cursor.instance, cursor.position);
                 ring
             })
@@ -40,31 +39,35 @@ impl Replay {
         self
     }
 
-    /// Takes the next record of a ring; `None` where the partition map has no such ring.
+    /// Takes the next record of a ring; `None` where no partition that is here has such a ring.
     ///
     /// # Errors
     /// The log contradicts itself or the snapshots.
     pub fn record(&mut self, ring: RingId, body: LogRecordBody) -> Option<Result<(), ServerError>> {
-        let recovered = self.rings.get_mut(usize::from(ring.0))?;
+        let at = match ring {
+            RingId::GLOBAL => 0,
+            RingId(own) => find(&self.partitions, PartitionId(own))? + 1,
+        };
+        let recovered = &mut self.rings[at];
         if let Err(error) = recovered.record(body) {
             return Some(Err(error.into()));
         }
         let decided = recovered.take_decided();
-        Some(self.execute(ring, decided))
+        Some(self.execute((at, ring), decided))
     }
 
-    fn execute(&mut self, ring: RingId, decided: Vec<super::Decided>) -> Result<(), ServerError> {
+    fn execute(
+        &mut self,
+        (at, ring): (usize, RingId),
+        decided: Vec<super::Decided>,
+    ) -> Result<(), ServerError> {
         if decided.is_empty() {
             return Ok(());
         }
         for (_, value) in &decided {
             self.totals.decided(value);
         }
-        let learners = match ring {
-            RingId::GLOBAL => &mut self.partitions[..],
-            RingId(own) => std::slice::from_mut(&mut self.partitions[usize::from(own) - 1]),
-        };
-        for partition in learners {
+        for partition in learners(&mut self.partitions, at) {
             for (instance, value) in &decided {
                 partition.decided(ring, *instance, value)?;
             }

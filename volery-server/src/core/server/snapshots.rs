@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use volery_proto::ids::{Instance, PartitionId, ServerId, Zxid};
 
-use super::{Effect, PeerMessage, Server, ServerError};
+use super::{Effect, PeerMessage, Server, ServerError, find};
 use crate::core::executor::Partition;
 use crate::core::merge::Cursor;
 use crate::core::mutation::mutated;
@@ -18,12 +18,17 @@ const SLICE_NODES: usize = 256;
 /// Cycles that are remembered while no majority has any.
 const FLOORS_MAX: usize = 64;
 
-/// Where a snapshot would resume.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Began {
-    global: Cursor,
-    own: Cursor,
-    position: Zxid,
+/// Where the snapshot of a partition would be read on from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Covered {
+    /// Which partition.
+    pub partition: PartitionId,
+    /// In ring 0.
+    pub global: Cursor,
+    /// In its own ring.
+    pub own: Cursor,
+    /// Nothing below may still ask for contributions.
+    pub position: Zxid,
 }
 
 /// An end of the log, and one above everything that each ring had accepted by then: where all of
@@ -37,12 +42,32 @@ pub(super) struct Mark {
 /// What one whole cycle covers.
 #[derive(Debug)]
 pub(super) struct Floor {
-    /// Where each ring would be read on from.
-    cursors: Vec<Cursor>,
-    /// Every partition's snapshot has executed at least this.
-    least: Zxid,
+    /// Of each partition that is here.
+    parts: Vec<Covered>,
     /// Nothing below is needed to go on from there.
     lsn: u64,
+}
+
+impl Floor {
+    /// Where each ring that is here would be read on from.
+    fn cursors(&self) -> Vec<Cursor> {
+        let global = self.parts.iter().map(|part| part.global).min_by_key(|c| c.instance);
+        global.into_iter().chain(self.parts.iter().map(|part| part.own)).collect()
+    }
+
+    /// Every partition's snapshot has executed at least this.
+    fn least(&self) -> Zxid {
+        self.parts.iter().map(|part| part.position).min().unwrap_or_default()
+    }
+
+    /// Whether another server's snapshot of a partition needs nothing below this floor: no value
+    /// of ring 0 or of the partition's own ring, and no contribution to what it has to execute.
+    fn is_behind(&self, other: &Covered) -> bool {
+        let below = |own: &Covered| own.own.instance <= other.own.instance;
+        let own = self.parts.iter().find(|part| part.partition == other.partition);
+        let global = self.cursors().first().is_none_or(|c| c.instance <= other.global.instance);
+        global && own.is_none_or(below) && self.least() <= other.position
+    }
 }
 
 /// A cycle over all partitions.
@@ -50,7 +75,7 @@ pub(super) struct Floor {
 pub(super) struct Running {
     /// Below, the log goes once it is over.
     lsn: u64,
-    began: Vec<Began>,
+    began: Vec<Covered>,
     step: Step,
 }
 
@@ -130,10 +155,11 @@ impl Server {
                 let (global, own) = partition.cursors();
                 // What is set aside may still ask for contributions from here on.
                 let position = partition.position();
-                running.began.push(Began { global, own, position });
+                let id = partition.id();
+                running.began.push(Covered { partition: id, global, own, position });
                 running.step = Step::Slices;
                 let (zxid, chunks) = (partition.delivered(), partition.begin_snapshot());
-                let partition = partition.id();
+                let partition = id;
                 self.effects.push(Effect::SnapshotBegin { partition, zxid });
                 let chunks =
                     chunks.into_iter().map(|chunk| Effect::SnapshotChunk { partition, chunk });
@@ -166,14 +192,16 @@ impl Server {
     pub(super) fn snapshot_durable(&mut self, partition: PartitionId) {
         if let Cycle::Running(running) = &mut self.cycle
             && running.step == Step::Sync
-            && running.began.len() == usize::from(partition.0)
+            && running.began.last().is_some_and(|last| last.partition == partition)
         {
             running.step = Step::Next;
         }
     }
 
     pub(super) fn snapshot_failed(&mut self, partition: PartitionId) {
-        self.partitions[usize::from(partition.0) - 1].abort_snapshot();
+        if let Some(at) = find(&self.partitions, partition) {
+            self.partitions[at].abort_snapshot();
+        }
         self.cycle = Cycle::Idle;
     }
 
@@ -182,15 +210,13 @@ impl Server {
     /// from any snapshot that is kept.
     fn trim(&mut self) -> Result<(), ServerError> {
         let Cycle::Running(running) = &mut self.cycle else { return Ok(()) };
-        let global = running.began.iter().map(|b| b.global).min_by_key(|c| c.instance);
-        let own = running.began.iter().map(|b| b.own);
-        let cursors: Vec<Cursor> = global.into_iter().chain(own).collect();
-        let least = running.began.iter().map(|b| b.position).min().unwrap_or_default();
-        let lsn = self.lsn_below(&cursors);
+        let mut floor = Floor { parts: running.began.clone(), lsn: 0 };
+        let cursors = floor.cursors();
+        floor.lsn = self.lsn_below(&cursors);
         for (ring, cursor) in self.rings.iter_mut().zip(&cursors) {
             ring.hold_from(cursor.instance);
         }
-        self.floors.push_back(Floor { cursors, least, lsn });
+        self.floors.push_back(floor);
         self.tell_floor(None);
         self.transfer.log_failed = false;
         self.serve_fetchers();
@@ -204,11 +230,11 @@ impl Server {
         };
         self.floors.drain(..at);
         let floor = &self.floors[0];
-        for (ring, cursor) in self.rings.iter_mut().zip(&floor.cursors) {
+        for (ring, cursor) in self.rings.iter_mut().zip(floor.cursors()) {
             ring.trim(cursor.instance, cursor.position)?;
         }
         for partition in &mut self.partitions {
-            partition.trim_outbox(floor.least);
+            partition.trim_outbox(floor.least());
         }
         if let Cycle::Running(running) = &mut self.cycle {
             running.lsn = floor.lsn;
@@ -227,23 +253,32 @@ impl Server {
         self.marks.front().filter(|mark| below(mark)).map_or(0, |mark| mark.lsn)
     }
 
-    /// The last of the own floors, those of kept snapshots left out, that a majority of all
-    /// members has reached. A dead one holds nothing.
+    /// The last of the own floors, those of kept snapshots left out, that a majority of the voting
+    /// replicas of *every* partition has reached: all of them learn ring 0, and any may still ask
+    /// for contributions. A dead replica holds nothing.
     fn floor_of_majority(&self) -> Option<usize> {
         let kept = if mutated!(TrimmedAtNewest) { 1 } else { self.config.snapshots_kept };
         let candidates = (self.floors.len() + 1).checked_sub(kept)?;
-        let peers = self.peers.others.iter().filter(|peer| peer.member);
-        let told: Vec<_> = peers.filter_map(|peer| peer.floor.as_ref()).collect();
-        let quorum = self.config.cluster.members.len() / 2 + 1;
-        let reached = |floor: &Floor, cursors: &[Cursor], least: Zxid| {
-            let past = floor.cursors.iter().zip(cursors).all(|(f, c)| f.instance <= c.instance);
-            past && floor.least <= least
+        let partitions: Vec<PartitionId> = self.config.map.partitions().collect();
+        let reached = |floor: &Floor| {
+            let by_majority = |partition: &PartitionId| self.is_reached(floor, *partition);
+            match mutated!(OwnFloors) {
+                true => self.partitions.iter().all(|own| by_majority(&own.id())),
+                false => partitions.iter().all(by_majority),
+            }
         };
-        // The server itself has reached all of its own.
-        let by_majority = |floor: &Floor| {
-            1 + told.iter().filter(|told| reached(floor, &told.0, told.1)).count() >= quorum
+        (0..candidates).rev().find(|at| reached(&self.floors[*at]))
+    }
+
+    /// Whether a majority of a partition's voting replicas needs nothing below this floor.
+    fn is_reached(&self, floor: &Floor, partition: PartitionId) -> bool {
+        let (voters, _) = self.config.cluster.ring(partition.ring());
+        let reached = |server: &&ServerId| {
+            // The server itself has reached all of its own.
+            **server == self.config.server
+                || self.peers.floor(**server, partition).is_some_and(|told| floor.is_behind(told))
         };
-        (0..candidates).rev().find(|at| by_majority(&self.floors[*at]))
+        voters.iter().filter(reached).count() > voters.len() / 2
     }
 
     /// Whether there are snapshots behind which everything is still to be had here.
@@ -253,7 +288,7 @@ impl Server {
             false => ring.kept_from(),
         };
         let holds = |floor: &Floor| {
-            let mut rings = self.rings.iter().zip(&floor.cursors);
+            let mut rings = self.rings.iter().zip(floor.cursors());
             rings.all(|(ring, cursor)| from(ring) <= cursor.instance)
         };
         self.floors.back().is_some_and(holds)
@@ -261,8 +296,8 @@ impl Server {
 
     /// Says from where this server would start again.
     pub(super) fn tell_floor(&mut self, to: Option<ServerId>) {
-        let Some(Floor { cursors, least, .. }) = self.floors.back() else { return };
-        let message = PeerMessage::Floor { cursors: cursors.clone(), least: *least };
+        let Some(floor) = self.floors.back() else { return };
+        let message = PeerMessage::Floor(floor.parts.clone());
         let others = self.peers.others.iter().map(|peer| peer.id);
         for to in others.filter(|id| to.is_none_or(|to| to == *id)).collect::<Vec<_>>() {
             self.send(to, message.clone());

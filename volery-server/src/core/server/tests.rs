@@ -23,6 +23,8 @@ pub(super) fn config(map: Arc<PartitionMap>) -> ServerConfig {
             digest_enabled: false,
             super_digest: None,
             flags: CommandFlags::default(),
+            linearizable_reads: false,
+            stale_us: 1_000_000,
             max_unsent: 1000,
             max_events: 1000,
         },

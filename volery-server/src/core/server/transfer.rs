@@ -13,13 +13,20 @@ use std::sync::Arc;
 use volery_proto::ids::{Instance, PartitionId, RingId, ServerId, Zxid};
 
 use super::message::PeerMessage;
-use super::{Effect, Server, ServerError};
+use super::peers::Peer;
+use super::{Effect, Server, ServerError, find};
 use crate::core::apply::Contribution;
+use crate::core::executor::Partition;
+use crate::core::mutation::mutated;
 use crate::core::ring::Proposed;
 use crate::core::types::Now;
 
 /// A server that asked for snapshots asks again after so many resends.
 const RESENDS_A_FETCH: u64 = 10;
+/// A replica that lacks contributions asks for them so often in the time of a resend.
+const PULLS_A_RESEND: u64 = 8;
+/// After so many pulls that came to nothing snapshots are fetched.
+const PULLS_A_FETCH: u64 = RESENDS_A_FETCH * PULLS_A_RESEND;
 
 /// So often is asked for snapshots without a ring saying again that they are needed.
 pub(super) const ASKED_MAX: u8 = 4;
@@ -58,6 +65,44 @@ pub(super) struct Transfer {
 }
 
 impl Server {
+    /// Hands a contribution on: to replicas here in memory, to other servers that have one of the
+    /// addressed partitions and not this one. All replicas of this one say the same, so one is
+    /// meant to say it; whoever hears nothing asks.
+    pub(super) fn give(
+        &mut self,
+        zxid: Zxid,
+        from: PartitionId,
+        to: &[PartitionId],
+        contribution: &Arc<Contribution>,
+    ) {
+        for at in to.iter().filter_map(|to| find(&self.partitions, *to)).collect::<Vec<_>>() {
+            self.partitions[at].contribution(zxid, from, contribution.clone());
+        }
+        if !self.began || self.peers.alone() || mutated!(NeverGives) {
+            return;
+        }
+        let cluster = &self.config.cluster;
+        let lacks = |server: &ServerId| {
+            !cluster.holds(*server, from) && to.iter().any(|to| cluster.holds(*server, *to))
+        };
+        let speakers: Vec<ServerId> =
+            cluster.holders(from).filter(|server| self.peers.lives(*server)).collect();
+        let others = cluster.servers().filter(lacks);
+        let mine = others.filter(|other| {
+            let turn =
+                zxid.slot().0.wrapping_add(u64::from(other.0)) % speakers.len().max(1) as u64;
+            speakers.get(turn as usize) == Some(&self.config.server)
+        });
+        let mine: Vec<ServerId> = mine.collect();
+        if !mine.is_empty() {
+            let contribution = contribution.encode();
+            for to in mine {
+                let (partition, contribution) = (from, contribution.clone());
+                self.send(to, PeerMessage::Given { zxid, partition, contribution });
+            }
+        }
+    }
+
     /// Asks for what replicas have lacked for a while.
     pub(super) fn fetch(&mut self, now: Now) {
         let resend_us = self.config.cluster.resend_us;
@@ -68,22 +113,23 @@ impl Server {
                 self.transfer.lacking.remove(&id);
                 continue;
             };
-            let later = now.monotonic_us + resend_us;
+            let later = now.monotonic_us + resend_us / PULLS_A_RESEND;
             let entry = self.transfer.lacking.entry(id).or_insert((*oldest, later, 0));
             if entry.0 != *oldest {
                 *entry = (*oldest, later, 0);
-            } else if now.monotonic_us >= entry.1 {
+            } else if now.monotonic_us >= entry.1 || mutated!(EarlyAnswerAcross) {
                 entry.1 = later;
                 entry.2 += 1;
+                let asked = entry.2;
                 // Outboxes are trimmed below what a majority has behind it: whoever has not takes
                 // snapshots that are past it.
-                let asked = entry.2;
-                if asked.is_multiple_of(RESENDS_A_FETCH) {
-                    let other = (asked / RESENDS_A_FETCH) as usize % self.peers.others.len();
-                    self.needs_snapshots(self.peers.others[other].id, vec![id]);
+                if asked.is_multiple_of(PULLS_A_FETCH)
+                    && let Some(from) = self.holder(id, asked / PULLS_A_FETCH)
+                {
+                    self.needs_snapshots(from, vec![id]);
                 }
-                for (zxid, partitions) in lacks {
-                    self.pull(zxid, &partitions);
+                if !mutated!(NeverPulls) {
+                    self.pull(&lacks, asked);
                 }
             }
         }
@@ -115,14 +161,29 @@ impl Server {
             let received = &self.transfer.received;
             let lacking = self.transfer.wanted.keys().filter(|id| !received.contains(id));
             let lacking: Vec<PartitionId> = lacking.copied().collect();
-            self.send(source.from, PeerMessage::Fetch(lacking));
+            let mut questions: BTreeMap<ServerId, Vec<PartitionId>> = BTreeMap::new();
+            for id in lacking {
+                // Not every server has every partition.
+                let has = self.config.cluster.holds(source.from, id);
+                let from = Some(source.from).filter(|_| has);
+                if let Some(from) = from.or_else(|| self.holder(id, source.asked)) {
+                    questions.entry(from).or_default().push(id);
+                }
+            }
+            for (from, partitions) in questions {
+                self.send(from, PeerMessage::Fetch(partitions));
+            }
         }
         self.transfer.source = Some(source);
     }
 
     /// The server to ask after this one; who is not heard comes last.
     fn next_source(&self, from: ServerId) -> ServerId {
-        let others = &self.peers.others;
+        let wanted = |server: ServerId| {
+            self.transfer.wanted.keys().any(|id| self.config.cluster.holds(server, *id))
+        };
+        let others: Vec<&Peer> =
+            self.peers.others.iter().filter(|peer| peer.id == from || wanted(peer.id)).collect();
         let after = others.iter().position(|peer| peer.id == from).map_or(0, |at| at + 1);
         let turn = || others[after..].iter().chain(&others[..after]);
         turn().find(|peer| peer.is_heard()).or(turn().next()).map_or(from, |peer| peer.id)
@@ -159,19 +220,41 @@ impl Server {
         }
     }
 
-    /// Asks everybody what these partitions contribute.
-    fn pull(&mut self, zxid: Zxid, partitions: &[PartitionId]) {
-        for other in 0..self.peers.others.len() {
-            let partitions = partitions.to_vec();
-            self.send(self.peers.others[other].id, PeerMessage::Pull { zxid, partitions });
+    /// Asks what partitions contribute: each time another of the servers that have them.
+    fn pull(&mut self, lacks: &[(Zxid, Vec<PartitionId>)], asked: u64) {
+        for (zxid, partitions) in lacks {
+            let mut questions: BTreeMap<ServerId, Vec<PartitionId>> = BTreeMap::new();
+            for partition in partitions {
+                if let Some(to) = self.holder(*partition, asked) {
+                    questions.entry(to).or_default().push(*partition);
+                }
+            }
+            for (to, partitions) in questions {
+                self.send(to, PeerMessage::Pull { zxid: *zxid, partitions });
+            }
         }
+    }
+
+    /// One of the other servers that have a partition, by turns.
+    fn holder(&self, partition: PartitionId, turn: u64) -> Option<ServerId> {
+        let me = self.config.server;
+        let others: Vec<ServerId> =
+            self.config.cluster.holders(partition).filter(|server| *server != me).collect();
+        let turn = turn.checked_rem(others.len() as u64)?;
+        others.get(turn as usize).copied()
     }
 
     /// Another server lacks contributions: it gets what outboxes hold.
     pub(super) fn pulled(&mut self, from: ServerId, zxid: Zxid, partitions: &[PartitionId]) {
         for partition in partitions {
-            let Some(replica) = self.partitions.get(usize::from(partition.0) - 1) else { continue };
-            if let Some(contribution) = replica.contributed(zxid) {
+            let Some(at) = find(&self.partitions, *partition) else { continue };
+            #[cfg_attr(not(feature = "mutants"), allow(unused_mut))]
+            let mut given = self.partitions[at].contributed(zxid);
+            #[cfg(feature = "mutants")]
+            if given.is_none() && mutated!(EarlyAnswerAcross) {
+                given = self.partitions[at].foresee(zxid);
+            }
+            if let Some(contribution) = given {
                 let (partition, contribution) = (*partition, contribution.encode());
                 self.send(from, PeerMessage::Given { zxid, partition, contribution });
             }
@@ -179,15 +262,31 @@ impl Server {
     }
 
     /// A contribution arrives; all replicas of a partition say the same, so the first counts.
-    pub(super) fn given(&mut self, zxid: Zxid, partition: PartitionId, contribution: Bytes) {
+    pub(super) fn given(&mut self, zxid: Zxid, from: PartitionId, contribution: Bytes, now: Now) {
+        // Nobody contributes to a command that is far from being ordered.
+        if zxid.ring() != RingId::GLOBAL || zxid.slot() > self.slot_limit(now) {
+            return;
+        }
         let Ok(contribution) = Contribution::decode(contribution) else { return };
         let contribution = Arc::new(contribution);
         for replica in &mut self.partitions {
-            let waits =
-                replica.lacks().any(|(wanted, from)| wanted == zxid && from.contains(&partition));
-            if waits {
-                replica.contribution(zxid, partition, contribution.clone());
+            if replica.id() != from {
+                replica.contribution(zxid, from, contribution.clone());
             }
+        }
+    }
+
+    /// A ring cannot catch up by values: somebody's snapshots are past what is missing.
+    pub(super) fn cannot_catch_up(&mut self, at: usize, from: ServerId, instance: Instance) {
+        let behind = |partition: &Partition| partition.cursors().0.instance < instance;
+        let mut wanted: Vec<PartitionId> = match at.checked_sub(1) {
+            Some(own) => vec![self.partitions[own].id()],
+            None => self.partitions.iter().filter(|p| behind(p)).map(Partition::id).collect(),
+        };
+        // What nobody else has is in the logs: without its only server nothing was trimmed.
+        wanted.retain(|partition| self.holder(*partition, 0).is_some());
+        if !wanted.is_empty() {
+            self.needs_snapshots(from, wanted);
         }
     }
 
@@ -216,11 +315,9 @@ impl Server {
     ) -> Result<(), ServerError> {
         self.transfer.reading.remove(&(ring, to));
         self.transfer.log_failed |= values.is_empty();
-        let at = usize::from(ring.0);
+        let Some(at) = self.place(ring) else { return Ok(()) };
         let mut effects = Vec::new();
-        if let Some(ring) = self.rings.get_mut(at) {
-            ring.log_read(to, values, &mut effects);
-        }
+        self.rings[at].log_read(to, values, &mut effects);
         self.ring_effects(at, effects)
     }
 

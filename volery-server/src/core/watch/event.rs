@@ -22,6 +22,18 @@ pub enum EventType {
 }
 
 impl EventType {
+    /// The type with this number; `None`: there is none.
+    #[must_use]
+    pub fn from_number(number: i32) -> Option<EventType> {
+        let all = [
+            EventType::NodeCreated,
+            EventType::NodeDeleted,
+            EventType::NodeDataChanged,
+            EventType::NodeChildrenChanged,
+        ];
+        all.into_iter().find(|event| *event as i32 == number)
+    }
+
     /// The event's body on the wire: the server always says that the client is connected.
     #[must_use]
     pub fn to_wire(self, path: &ByteString) -> WatcherEvent {

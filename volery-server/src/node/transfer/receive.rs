@@ -55,7 +55,8 @@ pub(in crate::node) struct Receiving {
     /// Where snapshots are, and where they arrive.
     dir: PathBuf,
     side: PathBuf,
-    partitions: u16,
+    /// The partitions that are here.
+    held: BTreeSet<PartitionId>,
     put: Put,
     tell: Tell,
     clock: Clock,
@@ -69,14 +70,14 @@ pub(in crate::node) struct Receiving {
 impl Receiving {
     pub(in crate::node) fn new(
         dir: PathBuf,
-        partitions: u16,
+        held: BTreeSet<PartitionId>,
         put: Put,
         tell: Tell,
         clock: Clock,
     ) -> Receiving {
         let side = dir.join("received");
         let (offers, done) = (BTreeMap::new(), BTreeSet::new());
-        Receiving { dir, side, partitions, put, tell, clock, incoming: None, offers, done }
+        Receiving { dir, side, held, put, tell, clock, incoming: None, offers, done }
     }
 
     /// Works until the port is gone.
@@ -98,7 +99,7 @@ impl Receiving {
 
     fn offer(&mut self, peer: ServerId, offer: SnapshotOffer, now: Duration) {
         let partition = u16::try_from(offer.partition).unwrap_or_default();
-        if !(1..=self.partitions).contains(&partition) || self.done.contains(&partition) {
+        if !self.held.contains(&PartitionId(partition)) || self.done.contains(&partition) {
             return;
         }
         if let Some(incoming) = &self.incoming {

@@ -86,7 +86,13 @@ impl Sink {
     fn start(dir: &Path, out: &Wire, told: &Arc<Mutex<Vec<TransferEvent>>>) -> Receiving {
         let told = told.clone();
         let tell: Tell = Box::new(move |event| told.lock().push(event));
-        Receiving::new(dir.to_path_buf(), 4, onto(out), tell, Clock::new())
+        Receiving::new(
+            dir.to_path_buf(),
+            (1..=4).map(PartitionId).collect(),
+            onto(out),
+            tell,
+            Clock::new(),
+        )
     }
 
     fn restart(&mut self) {

@@ -34,6 +34,15 @@ pub struct Contribution {
     pub exists: BTreeMap<ByteString, bool>,
 }
 
+impl Contribution {
+    /// About how many bytes it takes.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        let paths = self.nodes.keys().chain(self.exists.keys());
+        64 + paths.map(|path| 128 + path.len()).sum::<usize>()
+    }
+}
+
 /// Collects what `view` knows of the request's read set: the target and the parent of each
 /// operation where `owns_node` says that the path is this partition's, and for a create whether
 /// the name it will take is in the child list of a parent that is.
