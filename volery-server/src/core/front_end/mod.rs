@@ -49,6 +49,10 @@ pub use order::{Received, decode_request};
 pub use replicas::Replicas;
 pub use totals::{CloseReason, ResponseSizes, Totals};
 
+/// For so long a server that has begun waits for replicas that have not come as far: one may be of
+/// a partition without a majority.
+const LEVEL_PATIENCE_US: u64 = 5_000_000;
+
 /// What of the configuration concerns the front end.
 #[derive(Clone, Debug)]
 pub struct FrontEndConfig {
@@ -124,6 +128,9 @@ pub struct FrontEnd {
     shared: Option<Shared>,
     /// Clients are not served for now.
     cut_off: bool,
+    /// Until all replicas have executed the hello, or until then, monotonic microseconds, no
+    /// clients are taken.
+    level_by_us: Option<u64>,
     map_version: u32,
     no_identities: Arc<[Id]>,
     /// Commands for the rings, in order.
@@ -171,6 +178,7 @@ impl FrontEnd {
             shared: None,
             stale: Stale::new(config.stale_us),
             cut_off: false,
+            level_by_us: None,
             config,
             incarnation: None,
             start: 0,
@@ -221,10 +229,21 @@ impl FrontEnd {
         self.incarnation.is_some()
     }
 
-    /// Whether clients are taken: they are served, and somebody counts that they are heard.
+    /// Whether clients are taken: they are served, by replicas that have caught up, and somebody
+    /// counts that they are heard.
     #[must_use]
     pub fn takes_clients(&self) -> bool {
-        self.serving() && !self.cut_off
+        self.serving() && self.level_by_us.is_none() && !self.cut_off
+    }
+
+    /// A client that came before all replicas have come as far as this start would wait for the
+    /// last of them, though another server could serve it. For one that does not come nobody waits
+    /// for long.
+    fn level(&mut self, replicas: &Replicas<'_>, now: Now) {
+        let late = self.level_by_us.is_some_and(|by| now.monotonic_us >= by);
+        if late || self.incarnation.is_some_and(|begun| replicas.least_position() >= begun) {
+            self.level_by_us = None;
+        }
     }
 
     /// A hello of this server was executed. That of an earlier start, ordered late and with a
@@ -234,6 +253,9 @@ impl FrontEnd {
         if origin.sequence == self.start {
             let begins = self.incarnation.is_none();
             self.incarnation.get_or_insert(zxid);
+            if begins {
+                self.level_by_us = Some(now.monotonic_us + LEVEL_PATIENCE_US);
+            }
             return begins;
         }
         if origin.sequence > self.start && self.incarnation.is_none() {
@@ -399,6 +421,7 @@ impl FrontEnd {
         }
         self.clock_deadline_us = None;
         self.stale.look(replicas, now);
+        self.level(replicas, now);
         for conn in std::mem::take(&mut self.dirty) {
             if let Some(connection) = self.connections.get_mut(&conn) {
                 connection.dirty = false;
@@ -448,8 +471,8 @@ impl FrontEnd {
     pub fn next_deadline_us(&self) -> Option<u64> {
         let expiry = self.expiry.next_deadline_ms().filter(|_| self.leads_sessions());
         let expiry = expiry.map(|ms| ms.saturating_mul(1000));
-        let stale = self.stale.next_deadline_us();
-        expiry.into_iter().chain(self.clock_deadline_us).chain(stale).min()
+        let others = [self.clock_deadline_us, self.stale.next_deadline_us(), self.level_by_us];
+        expiry.into_iter().chain(others.into_iter().flatten()).min()
     }
 
     /// Latencies since the last call: (is it an update, microseconds).
