@@ -232,7 +232,8 @@ impl World {
         let mut text = format!("waiting {waiting:?}, highest {}", self.ledger.highest());
         for (at, machine) in self.machines.iter().enumerate() {
             let Some(server) = &machine.server else { continue };
-            text += &format!("\n  server {at}, serving {}, lost {}:", server.serving(), machine.lost);
+            text +=
+                &format!("\n  server {at}, serving {}, lost {}:", server.serving(), machine.lost);
             for (id, ring) in server.rings() {
                 let (cursor, leads) = (ring.cursor(), ring.is_coordinator());
                 let (lost, base) = (ring.is_memory_lost(), ring.kept_from());

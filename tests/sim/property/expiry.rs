@@ -62,9 +62,9 @@ pub(super) fn check(world: &World, story: &Story<'_>) -> Result<(), String> {
                 let counted = if world.profile.alone() { recovered } else { 0 };
                 let since = (*heard).max(counted).min(entry.at_us);
                 let late = 2 * (20 + world.profile.network_us) + 1000;
-                let back = returned.get(&id.0).is_some_and(|back| {
-                    entry.at_us <= back + returns_late(world)
-                });
+                let back = returned
+                    .get(&id.0)
+                    .is_some_and(|back| entry.at_us <= back + returns_late(world));
                 if !back && entry.at_us + late + early(world, *timeout) < since + timeout {
                     let at = entry.at_us;
                     return Err(format!("{id:?} expires at {at}, heard at {since} of {timeout}"));
