@@ -262,7 +262,7 @@ impl Profile {
             }
         }
         if placement.values().any(|places| places.len() < 3) {
-            // Without one of two nothing is decided any more, not even what the other has under way.
+            // Without one of two nothing is decided, not even what the other has under way.
             profile.faults.wipe_us = 0;
         }
         let voters = *prng.pick(&[3, servers.min(5)]);

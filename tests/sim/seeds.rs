@@ -161,6 +161,13 @@ fn the_end_of_the_faults_gives_no_session_new_time() {
     passes(Kind::Alone, 7013294396058767);
 }
 
+/// A client that watched a partition elsewhere was told of a change there before the answer to an
+/// earlier barrier, which its own server had not executed yet.
+#[test]
+fn no_event_from_elsewhere_overtakes_a_barrier() {
+    passes(Kind::Placed, 7013345071608548);
+}
+
 /// The same seed twice is the same history, to the last byte.
 #[test]
 fn the_simulator_is_deterministic() {

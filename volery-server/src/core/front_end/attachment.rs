@@ -138,12 +138,6 @@ impl Attachments {
         self.of.is_empty()
     }
 
-    /// Whether every one is up.
-    #[must_use]
-    pub fn all_up(&self) -> bool {
-        self.of.values().all(|attachment| attachment.up)
-    }
-
     /// Whether a partition is reached.
     #[must_use]
     pub fn is_up(&self, partition: PartitionId) -> bool {

@@ -91,6 +91,8 @@ pub(super) struct Item {
     pub(super) state: State,
     /// Where it is outstanding, for the release rule.
     pub(super) destination: Option<Destination>,
+    /// A barrier: wherever it is executed first here, it is answered.
+    pub(super) barrier: bool,
 }
 
 /// The order of a session's events: by zxid, then as ZooKeeper orders those of one command.

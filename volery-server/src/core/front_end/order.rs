@@ -114,6 +114,7 @@ impl FrontEnd {
                 arrived_us: now.monotonic_us,
                 state: State::Queued(Work::of(body)),
                 destination: None,
+                barrier: false,
             });
         }
         if connection.phase == Phase::Open {
@@ -219,9 +220,10 @@ impl FrontEnd {
         let after = if mutated!(AfterForgets) { epoch } else { connection.frontier };
         let identities = connection.identities.clone();
         // A barrier is answered by its own place in the order, wherever that is executed first.
-        let outstanding = !matches!(operation, Operation::Sync(_));
+        let barrier = matches!(operation, Operation::Sync(_));
         if let Some(item) = connection.item_mut(number) {
-            item.destination = outstanding.then_some(destination);
+            item.destination = (!barrier).then_some(destination);
+            item.barrier = barrier;
         }
         let mut command = self.command(session, epoch, after, operation);
         command.identities = identities;

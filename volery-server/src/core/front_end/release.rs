@@ -57,6 +57,11 @@ impl Connection {
         }
         let begun = if mutated!(OutstandingForgotten) { 0 } else { self.begun };
         for item in self.queue.iter().take(begun) {
+            // Its result is known once anything here is past it; what happens elsewhere may be
+            // known before.
+            if item.barrier && matches!(item.state, State::Ordered) {
+                behind.extend(replicas.ahead_here().filter(|(_, at)| *at < zxid).map(|(id, _)| id));
+            }
             // An answered command has no result below it that is still to come, whatever other
             // commands are set aside where it ran; but a closing is answered once all have it.
             let done = matches!(item.state, State::Done(_));

@@ -88,6 +88,12 @@ impl<'a> Replicas<'a> {
         self.here(id).is_some_and(Partition::is_held_up)
     }
 
+    /// The partition that is furthest here, and how far it is delivered.
+    pub(super) fn ahead_here(&self) -> Option<(PartitionId, Zxid)> {
+        let here = self.partitions.iter().map(|p| (p.id(), p.delivered()));
+        here.max_by_key(|(_, delivered)| *delivered)
+    }
+
     /// How far every partition is executed.
     #[must_use]
     pub fn least_position(&self) -> Zxid {
