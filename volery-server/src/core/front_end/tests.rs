@@ -73,6 +73,7 @@ fn settled(front_end: &mut FrontEnd) -> Vec<(RingId, Command)> {
 fn linearizable_reads_share_the_barrier_of_their_turn() {
     let mut front_end = front_end();
     front_end.config.linearizable_reads = true;
+    front_end.config.max_unsent = 1 << 20;
     front_end.begin(0, NOW);
     let own = hello(&mut front_end);
     front_end.hello_executed(own, Zxid(1 << 10), NOW);
