@@ -320,8 +320,8 @@ pub const KEYS: &[Key] = &[
         "skip.aheadUs",
         Kind::Int { min: 0, max: 1_000_000 },
         Derived("0 on its own, 3000 in a cluster"),
-        "Volery: microseconds by which a skip of ring 0 runs ahead of the clock: writes ask it less \
-         often, and what goes through ring 0 waits for so long.",
+        "Volery: microseconds by which a skip of ring 0 runs ahead of the clock: writes ask it \
+         less often, and what goes through ring 0 waits for so long.",
     ),
     key(
         "transfer.bytesPerSecond",
