@@ -54,6 +54,15 @@ const OF_BOTH: [Mutation; 7] = [
     Mutation::BarriersReused,
 ];
 
+/// Of those the ones that take minutes to be caught: only when they are asked for by name.
+const RARE: [Mutation; 5] = [
+    Mutation::StartAsWritten,
+    Mutation::PayloadOfAnyBallot,
+    Mutation::UncountedTouches,
+    Mutation::AsksTheDead,
+    Mutation::SyncOfOneRing,
+];
+
 /// What only partitions on some of the servers can show.
 const OF_PLACEMENTS: [Mutation; 7] = [
     Mutation::AttachmentForgotten,
@@ -250,6 +259,10 @@ fn is_wanted(mutation: Mutation) -> bool {
     wanted.is_none_or(|name| name == format!("{mutation:?}"))
 }
 
+fn is_asked_for(mutation: Mutation) -> bool {
+    std::env::var_os("VOLERY_SIM_MUTANT").is_some() || !RARE.contains(&mutation)
+}
+
 /// The bent worlds themselves break nothing.
 #[test]
 fn bent_clusters_are_sound() {
@@ -288,8 +301,10 @@ fn every_mutant_of_placements_is_caught() {
 fn every_mutant_of_clusters_is_caught() {
     println!("{:<24} {:<20} seeds", "mutant of clusters", "caught by");
     let all = OF_CLUSTERS.into_iter().chain(OF_BOTH).filter(|mutation| is_wanted(*mutation));
-    let survivors: Vec<_> =
-        all.filter(|mutation| !caught(*mutation, Kind::Cluster, CLUSTER_SEEDS)).collect();
+    let survivors: Vec<_> = all
+        .filter(|mutation| is_asked_for(*mutation))
+        .filter(|mutation| !caught(*mutation, Kind::Cluster, CLUSTER_SEEDS))
+        .collect();
     assert!(survivors.is_empty(), "not caught: {survivors:?}");
 }
 
