@@ -66,6 +66,12 @@ def command(servers: str, *arguments: str) -> str:
 def cli_finds_another_server(hosts: Hosts) -> str:
     """`volery` works with the first server of its list dead, hung, or cut off from the others."""
 
+    def kill(host: Host) -> None:
+        host.kill()
+
+    def pause(host: Host) -> None:
+        host.pause()
+
     def hide(host: Host) -> None:
         hosts.cut(None, host)
 
@@ -76,7 +82,7 @@ def cli_finds_another_server(hosts: Hosts) -> str:
     command(all_addresses(hosts), "create", "/cli", "0")
     slowest = 0.0
     for number, (what, fault) in enumerate(
-        [("dead", Host.kill), ("hung", Host.pause), ("unreachable", hide), ("cut off", cut_off)], 1
+        [("dead", kill), ("hung", pause), ("unreachable", hide), ("cut off", cut_off)], 1
     ):
         victim = hosts.busiest()
         servers = all_addresses(hosts, victim)
