@@ -295,6 +295,7 @@ def four_letter_words(port: int) -> dict[str, Any]:
 # Keys that only Volery has; `conf` shows them besides ZooKeeper's.
 OWN_CONF_KEYS = {
     "durability", "jute.maxbuffer", "partition.spread", "partitions", "reads", "ring.window",
+    "skip.aheadUs", "skip.along",
 }
 
 MNTR_KEYS = (
