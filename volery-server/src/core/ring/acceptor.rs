@@ -91,10 +91,13 @@ impl Ring {
         &mut self,
         from: ServerId,
         (ballot, trial): (Ballot, bool),
+        yielded: Ballot,
         now: Now,
         effects: &mut Vec<Effect>,
     ) {
-        if !self.may_vote() || ballot.server != from || self.follows_another(from, now) {
+        let disturbs =
+            self.follows_another(from, now) && self.leader().is_none_or(|leads| leads > yielded);
+        if !self.may_vote() || ballot.server != from || disturbs {
             return;
         }
         let promised = self.acceptor.promised;

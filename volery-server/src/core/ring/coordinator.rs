@@ -40,6 +40,8 @@ pub(super) struct Coordinator {
     pub(super) heard: BTreeMap<ServerId, u64>,
     /// When to send a heartbeat.
     pub(super) heartbeat_at: u64,
+    /// When to ask the member that the ring prefers to take over.
+    pub(super) hand_over_at: u64,
     /// When to send again what is undecided, unless something is decided before.
     pub(super) resend_at: u64,
     /// The cursor when `resend_at` was set.
@@ -47,6 +49,10 @@ pub(super) struct Coordinator {
     /// How often it was sent again since.
     pub(super) resends: u32,
 }
+
+/// A coordinator asks the preferred member to take over once both have been well for so many
+/// election time-outs: long enough that a server which comes and goes does not move rings about.
+const HAND_OVER_AFTER: u64 = 5;
 
 /// When to beat next, one interval from now at most: all rings of a server do so at once, and one
 /// message carries the beats of all.
@@ -96,6 +102,7 @@ impl Ring {
         c.out.clone_from(&self.suspects);
         c.heard = heard;
         c.heartbeat_at = now.monotonic_us;
+        c.hand_over_at = now.monotonic_us + HAND_OVER_AFTER * self.config.election_us;
         c.resend_at = now.monotonic_us + self.config.resend_us;
         c.resend_from = self.learner.next;
         c.resends = 0;
@@ -186,6 +193,10 @@ impl Ring {
         let close = decided.0.saturating_add(self.config.window as u64) >= self.learner.next.0;
         if close && !self.suspects.contains(&from) && self.coordinator.out.remove(&from) {
             self.renew_path();
+            if self.layout.preferred() == Some(from) {
+                self.coordinator.hand_over_at =
+                    now.monotonic_us + HAND_OVER_AFTER * self.config.election_us;
+            }
         }
     }
 
@@ -213,6 +224,7 @@ impl Ring {
         for server in silent {
             self.leave_out(server, effects);
         }
+        self.hand_over(ballot, time, effects);
         if self.learner.next > self.coordinator.resend_from {
             self.coordinator.resend_from = self.learner.next;
             self.coordinator.resend_at = time + self.config.resend_us;
@@ -222,6 +234,19 @@ impl Ring {
             self.coordinator.resends += 1;
             // Along the path first; then to each member directly, whatever link is broken.
             self.resend(self.coordinator.resends.is_multiple_of(2), effects);
+        }
+    }
+
+    /// Asks the preferred member to take over, so that coordinators spread over the servers again
+    /// after failures. It steps down when that member's ballot comes; until then nothing stops.
+    fn hand_over(&mut self, ballot: Ballot, time: u64, effects: &mut Vec<Effect>) {
+        if time < self.coordinator.hand_over_at {
+            return;
+        }
+        self.coordinator.hand_over_at = time + HAND_OVER_AFTER * self.config.election_us;
+        let out = &self.coordinator.out;
+        if let Some(to) = self.layout.preferred().filter(|to| !out.contains(to)) {
+            self.send(to, RingMessage::TakeOver { ballot }, effects);
         }
     }
 

@@ -37,8 +37,8 @@ impl Ring {
         effects: &mut Vec<Effect>,
     ) {
         match message {
-            RingMessage::Prepare { ballot, trial, .. } => {
-                self.on_prepare(from, (ballot, trial), now, effects);
+            RingMessage::Prepare { ballot, trial, yielded, .. } => {
+                self.on_prepare(from, (ballot, trial), yielded, now, effects);
             }
             RingMessage::Promise(promise) => self.on_promise(from, *promise),
             RingMessage::Refuse { ballot, promised } => {
@@ -69,6 +69,7 @@ impl Ring {
                 self.send(from, message, effects);
             }
             RingMessage::Alive { ballot, decided } => self.on_alive(from, ballot, decided, now),
+            RingMessage::TakeOver { ballot } => self.take_over(from, ballot, now, effects),
             RingMessage::Rejoin { ballot, trial } => {
                 self.on_rejoin(from, (ballot, trial), now, effects);
             }

@@ -141,13 +141,32 @@ impl Ring {
             if self.is_coordinator() {
                 self.election.stand_at = None;
             } else {
-                self.campaign(true, now, effects);
+                self.campaign(true, Ballot::default(), now, effects);
             }
         }
     }
 
-    /// Phase 1a; first as a question.
-    pub(super) fn campaign(&mut self, trial: bool, now: Now, effects: &mut Vec<Effect>) {
+    /// The coordinator asks this member, whom the ring prefers, to lead.
+    pub(super) fn take_over(
+        &mut self,
+        from: ServerId,
+        ballot: Ballot,
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) {
+        if ballot.server == from && self.leader() == Some(ballot) && !self.is_coordinator() {
+            self.campaign(false, ballot, now, effects);
+        }
+    }
+
+    /// Phase 1a; first as a question, unless a coordinator yields.
+    pub(super) fn campaign(
+        &mut self,
+        trial: bool,
+        yielded: Ballot,
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) {
         // Whoever still hears a coordinator that is suspected here may notice a moment later: the
         // question, which disturbs nobody, is asked again soon.
         let early = trial && self.suspects.contains(&self.election.leader.server);
@@ -163,7 +182,7 @@ impl Ring {
         let decided = self.learner.next;
         let after_durable = if trial { None } else { self.all_durable() };
         for to in self.layout.others() {
-            let message = RingMessage::Prepare { ballot, decided, trial };
+            let message = RingMessage::Prepare { ballot, decided, trial, yielded };
             effects.push(Effect::Send { to, message, after_durable });
         }
     }
@@ -183,7 +202,7 @@ impl Ring {
         self.election.round = self.election.round.max(promised.round);
         if self.coordinator.ballot == Some(ballot) {
             self.step_down(effects);
-            self.campaign(false, now, effects);
+            self.campaign(false, Ballot::default(), now, effects);
         } else if self.election.campaign.as_ref().is_some_and(|own| own.ballot == ballot) {
             self.election.campaign = None;
             self.rearm(0, now);
@@ -224,7 +243,7 @@ impl Ring {
             }
         }
         if campaign.trial {
-            return self.campaign(false, now, effects);
+            return self.campaign(false, Ballot::default(), now, effects);
         }
         let promises = counted.into_iter().map(|(_, promise)| promise.clone()).collect();
         self.win(promises, now, effects);

@@ -92,6 +92,11 @@ impl Layout {
         after.copied().find(|&server| self.bit(server) != 0)
     }
 
+    /// Who leads this ring if all is well.
+    pub(super) fn preferred(&self) -> Option<ServerId> {
+        self.members.get(self.preferred).copied()
+    }
+
     /// How far this member is from being the preferred coordinator, suspects left out: who
     /// succeeds a failed coordinator is ranked.
     pub(super) fn rank(&self, suspects: &BTreeSet<ServerId>) -> u64 {

@@ -33,6 +33,9 @@ pub enum RingMessage {
         decided: Instance,
         /// Only a question.
         trial: bool,
+        /// The coordinator at this ballot asked the candidate to take over: it is not disturbed.
+        /// The least ballot, which nobody leads with: none did.
+        yielded: Ballot,
     },
     /// Phase 1b.
     Promise(Box<Promise>),
@@ -95,6 +98,11 @@ pub enum RingMessage {
         ballot: Ballot,
         /// The sender's number of decided instances.
         decided: Instance,
+    },
+    /// The coordinator at this ballot asks the member that the ring prefers to take over.
+    TakeOver {
+        /// Its ballot.
+        ballot: Ballot,
     },
     /// A member without memory asks the others to promise `ballot` and to tell what they know; the
     /// first time with a trial, to find out how high the ballot must be.
@@ -165,6 +173,7 @@ mod kind {
     pub(super) const REJOIN: u32 = 11;
     pub(super) const REJOINED: u32 = 12;
     pub(super) const NEW: u32 = 13;
+    pub(super) const TAKE_OVER: u32 = 14;
 }
 
 impl RingMessage {
@@ -173,9 +182,10 @@ impl RingMessage {
     pub fn to_wire(&self, ring: RingId) -> wire::RingMessage {
         let mut m = wire::RingMessage { ring: u32::from(ring.0), ..Default::default() };
         match self {
-            RingMessage::Prepare { ballot, decided, trial } => {
+            RingMessage::Prepare { ballot, decided, trial, yielded } => {
                 m.kind = kind::PREPARE;
                 (m.ballot, m.decided, m.flag) = (ballot.to_u64(), decided.0, *trial);
+                m.promised = yielded.to_u64();
             }
             RingMessage::Promise(promise) => promise.write(&mut m),
             RingMessage::Refuse { ballot, promised } => {
@@ -210,6 +220,9 @@ impl RingMessage {
             RingMessage::Alive { ballot, decided } => {
                 (m.kind, m.ballot, m.decided) = (kind::ALIVE, ballot.to_u64(), decided.0);
             }
+            RingMessage::TakeOver { ballot } => {
+                (m.kind, m.ballot) = (kind::TAKE_OVER, ballot.to_u64());
+            }
             RingMessage::Rejoin { ballot, trial } => {
                 (m.kind, m.ballot, m.flag) = (kind::REJOIN, ballot.to_u64(), *trial);
             }
@@ -231,7 +244,12 @@ impl RingMessage {
         let ballot = Ballot::from_u64(m.ballot)?;
         let (instance, decided) = (Instance(m.instance), Instance(m.decided));
         Some(match m.kind {
-            kind::PREPARE => RingMessage::Prepare { ballot, decided, trial: m.flag },
+            kind::PREPARE => RingMessage::Prepare {
+                ballot,
+                decided,
+                trial: m.flag,
+                yielded: Ballot::from_u64(m.promised)?,
+            },
             kind::PROMISE => RingMessage::Promise(Box::new(Promise::read(m)?)),
             kind::REFUSE => RingMessage::Refuse { ballot, promised: Ballot::from_u64(m.promised)? },
             kind::ACCEPT => RingMessage::Accept {
@@ -253,6 +271,7 @@ impl RingMessage {
             },
             kind::HEARTBEAT => RingMessage::Heartbeat { ballot, decided },
             kind::ALIVE => RingMessage::Alive { ballot, decided },
+            kind::TAKE_OVER => RingMessage::TakeOver { ballot },
             kind::REJOIN => RingMessage::Rejoin { ballot, trial: m.flag },
             kind::REJOINED => RingMessage::Rejoined {
                 ballot,

@@ -88,7 +88,7 @@ impl Ring {
             let leads = self.is_coordinator();
             self.yield_to(ballot, effects);
             if leads {
-                self.campaign(false, now, effects);
+                self.campaign(false, Ballot::default(), now, effects);
             }
         }
         let kept = self.acceptor.rejoins.get(&from) == Some(&ballot);

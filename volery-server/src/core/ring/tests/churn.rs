@@ -5,7 +5,7 @@
 
 use super::super::Ring;
 use super::super::mutant::Mutant;
-use super::world::World;
+use super::world::{DETECT_US, RING, World};
 
 /// One run; what went wrong.
 fn run(seed: u64, mutant: Option<Mutant>) -> Result<usize, String> {
@@ -48,7 +48,8 @@ fn fault(world: &mut World) {
     }
 }
 
-/// The faults stop: all must come back, decide something new, and know the same.
+/// The faults stop: all must come back, decide something new, and know the same; and the member that
+/// the ring prefers leads again.
 fn calm(world: &mut World) {
     world.cut.clear();
     world.weather.loss = 0;
@@ -59,8 +60,10 @@ fn calm(world: &mut World) {
         if world.nodes[node].ring.is_none() {
             world.start(node);
         }
-        world.detect(node, false);
     }
+    // Behind every suspicion that is still on its way.
+    world.run(world.time + DETECT_US);
+    (0..world.nodes.len()).for_each(|node| world.detect(node, false));
     let mut target = None;
     for _ in 0..400 {
         world.run(world.time + 50_000);
@@ -73,7 +76,8 @@ fn calm(world: &mut World) {
             world.propose();
         }
         let all = world.nodes.iter().all(|n| n.cursor.0 >= goal as u64 && !n.lost);
-        if all && world.nodes.iter().any(|n| n.ring.as_ref().is_some_and(Ring::is_coordinator)) {
+        let preferred = &world.nodes[usize::from(RING.0) % world.members()];
+        if all && preferred.ring.as_ref().is_some_and(Ring::is_coordinator) {
             return;
         }
     }

@@ -17,6 +17,8 @@ use super::alone::command;
 use super::checker::Checker;
 use super::random::Random;
 
+/// What happens to a server is noticed by the others within this time.
+pub(super) const DETECT_US: u64 = 60_000;
 pub(super) const RING: RingId = RingId(1);
 const CLOCK: u64 = Slot::EPOCH_UNIX_US + 1_000_000_000;
 
@@ -208,7 +210,7 @@ impl World {
     /// Sooner or later the others hear that a server has gone, or is back.
     pub(super) fn detect(&mut self, other: usize, suspect: bool) {
         for node in (0..self.nodes.len()).filter(|&node| node != other) {
-            let after = self.random.below(60_000);
+            let after = self.random.below(DETECT_US);
             self.after(after, Event::Detect { node, other, suspect });
         }
     }
