@@ -1,6 +1,6 @@
-//! Which partitions have been waited for too long: their replica does not move though others do,
-//! as when they have no majority, or the commands they wait with need one that has none; or no
-//! replica of them is reached. No session hangs for them: new commands over several partitions are refused at once, and messages
+//! Which partitions have been waited for too long: their replica here does not move though others
+//! do, as when they have no majority, or the commands they wait with need one that has none. No
+//! session hangs for them: new commands over several partitions are refused at once, and messages
 //! pass what such a partition may still have to tell (ATTACKS row 24). It waits for nothing itself.
 //! Called by the front end at every settle. DESIGN sections 6.5 and 7.
 
@@ -53,16 +53,11 @@ impl Stale {
     pub(super) fn look(&mut self, replicas: &Replicas<'_>, now: Now) {
         self.now_us = now.monotonic_us;
         let map = replicas.map();
-        let begun = Place { at: Zxid::ZERO, since_us: self.now_us };
-        let begun = Progress { delivered: begun, executed: begun, wanted: false };
-        self.partitions.resize(map.partitions().count(), begun);
+        self.partitions.resize_with(map.partitions().count(), Progress::default);
         for (id, progress) in map.partitions().zip(&mut self.partitions) {
             let (delivered, executed) = (replicas.delivered(id), replicas.position(id));
             let waited = std::mem::take(&mut progress.wanted) || replicas.is_held_up(id);
-            // Of a partition that no replica answers for nobody knows who waits: its commands
-            // would wait all the same, and hold up those of the others that they need.
-            let awaited = waited || !replicas.is_reached(id);
-            progress.delivered.look(delivered, awaited, self.now_us);
+            progress.delivered.look(delivered, waited, self.now_us);
             progress.executed.look(executed, waited || executed < delivered, self.now_us);
         }
     }

@@ -1,16 +1,14 @@
 //! Goal: a front end goes under the hello of its own start, however often and late hellos are
 //! decided (what executors make of them is tested in the executor's world); linearizable reads
-//! that wait in the same turn share a barrier, those that come later do not; nothing is asked of
-//! partitions over a partition that no replica answers for.
+//! that wait in the same turn share a barrier, those that come later do not.
 
-use volery_proto::command::Value;
-use volery_proto::ids::{Instance, PartitionId, Slot};
+use volery_proto::ids::{PartitionId, Slot};
 use volery_proto::zk::{ConnectRequest, OpCode, Request, WatchedPathRequest};
 
 use super::*;
 use crate::core::executor::{CommandOutcome, Partition};
 use crate::core::merge::skip::{Demands, SkipPolicy};
-use crate::core::oracle::{Destination, PartitionMap};
+use crate::core::oracle::PartitionMap;
 
 const NOW: Now = Now { unix_us: 5_000_000, monotonic_us: 0 };
 
@@ -114,30 +112,4 @@ fn linearizable_reads_share_the_barrier_of_their_turn() {
         "Barrier { had: 1, asked: 1 }",
         "the last one needs another"
     );
-}
-
-#[test]
-fn commands_that_need_an_unreached_partition_are_refused() {
-    let map = PartitionMap::new(1, 2, &[], &[(PartitionId(2), "/b".into())]);
-    let mut here = [Partition::new(PartitionId(1), Arc::new(map.clone()), 1)];
-    let skip = Arc::new(Value { start: Slot(9), ..Value::default() });
-    for ring in [RingId::GLOBAL, RingId(1)] {
-        here[0].decided(ring, Instance(0), &skip).unwrap();
-    }
-    here[0].advance(&mut Vec::new()).unwrap();
-    let mut demands = Demands::new(SkipPolicy::default(), 2);
-    let mut attachments = Attachments::new([PartitionId(2)].into_iter());
-    let mut stale = stale::Stale::new(100);
-    let both = Destination::Several(vec![PartitionId(1), PartitionId(2)]);
-    let mut refuses = |attachments: &mut Attachments, monotonic_us| {
-        let replicas = Replicas::new(&mut here, attachments, &map, &mut demands);
-        stale.look(&replicas, Now { monotonic_us, ..NOW });
-        stale.refuses(&both)
-    };
-    // At the start it is looked for, as after the loss of a replica.
-    assert!(!refuses(&mut attachments, 1000));
-    assert!(!refuses(&mut attachments, 1099));
-    assert!(refuses(&mut attachments, 1100));
-    attachments.begin(PartitionId(2));
-    assert!(!refuses(&mut attachments, 1101));
 }
