@@ -45,8 +45,8 @@ use transfer::{Job, Pace, Part, Receiving, Sending, Tell};
 
 /// How long a client may take for its handshake, as ZooKeeper's sessionless connections.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long clients wait in the backlog of a server that does not serve yet. A server alone is ready
-/// sooner; one that waits for others lets its clients go on to them, and answers four-letter words.
+/// How long clients wait in the backlog of a server that does not serve yet. A server alone is
+/// ready sooner; one that waits for others lets its clients go on to them, and answers words.
 const SERVICE_PATIENCE: Duration = Duration::from_secs(2);
 /// Bytes that may wait for one client's socket before its requests wait too.
 const MAX_UNSENT: usize = 8 << 20;
