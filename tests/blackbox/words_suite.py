@@ -36,7 +36,7 @@ def expect(what: str, condition: object, text: object = "") -> None:
 # -- the shape of the words -------------------------------------------------
 
 # Keys that only Volery has; `conf` shows them besides ZooKeeper's.
-OWN_CONF_KEYS = ("jute.maxbuffer", "partition", "ring.", "durability", "reads")
+OWN_CONF_KEYS = ("jute.maxbuffer", "partition", "ring.", "skip.", "durability", "reads")
 # What exporters and dashboards read (Telegraf, Datadog, the Prometheus exporters).
 MNTR_KEYS = (
     "version server_state avg_latency max_latency min_latency packets_received packets_sent"

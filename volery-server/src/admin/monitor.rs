@@ -3,7 +3,7 @@
 
 use std::fmt::{Display, Write as _};
 
-use crate::admin::status::{ServerStats, ServerStatus, SummaryStatus};
+use crate::admin::status::{Mode, ServerStats, ServerStatus, SummaryStatus};
 use crate::admin::version::FULL_VERSION;
 
 /// The answer to `mntr` of a server that serves.
@@ -11,6 +11,7 @@ pub(super) fn text(status: &ServerStatus) -> String {
     let mut lines = Lines(String::new());
     lines.add("version", FULL_VERSION);
     lines.add("server_state", status.stats.mode.word());
+    ensemble(&mut lines, &status.stats);
     gauges(&mut lines, &status.stats);
     for (name, value) in &status.counters {
         if !name.starts_with("volery_") {
@@ -24,6 +25,23 @@ pub(super) fn text(status: &ServerStatus) -> String {
     }
     own(&mut lines, status);
     lines.0
+}
+
+/// The keys that dashboards and alarms of an ensemble ask for.
+fn ensemble(lines: &mut Lines, stats: &ServerStats) {
+    let Some(ensemble) = &stats.ensemble else { return };
+    let state = match stats.mode {
+        Mode::Leader => "leading",
+        Mode::Observer => "observing",
+        _ => "following",
+    };
+    lines.add("peer_state", format_args!("{state} - broadcast"));
+    lines.add("quorum_size", ensemble.quorum_size);
+    if stats.mode == Mode::Leader {
+        lines.add("learners", ensemble.followers + ensemble.observers);
+        lines.add("synced_followers", ensemble.followers);
+        lines.add("synced_observers", ensemble.observers);
+    }
 }
 
 struct Lines(String);
@@ -88,6 +106,7 @@ fn own(lines: &mut Lines, status: &ServerStatus) {
         lines.add(&format!("{head}_executed_zxid"), one.executed.0);
         lines.add(&format!("{head}_znode_count"), one.znode_count);
         lines.add(&format!("{head}_waiting_commands"), one.waiting_commands);
+        lines.add(&format!("{head}_outbox_bytes"), one.outbox_bytes);
     }
     for one in &status.stats.rings {
         let head = format!("volery_ring_{}", one.ring);

@@ -119,10 +119,23 @@ pub struct ServerStats {
     pub max_client_response_size: u64,
     /// Other servers that can be sent to.
     pub connected_peers: u64,
+    /// What ZooKeeper says of an ensemble; `None` where there is one server.
+    pub ensemble: Option<Ensemble>,
     /// The partitions that this server hosts.
     pub partitions: Vec<PartitionStats>,
     /// The rings that this server learns.
     pub rings: Vec<RingStats>,
+}
+
+/// What ZooKeeper says of an ensemble.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ensemble {
+    /// Servers that vote.
+    pub quorum_size: u64,
+    /// Others of them that can be sent to.
+    pub followers: u64,
+    /// Observers that can be sent to.
+    pub observers: u64,
 }
 
 /// One hosted partition.
@@ -136,6 +149,9 @@ pub struct PartitionStats {
     pub znode_count: u64,
     /// Commands set aside that wait for other partitions.
     pub waiting_commands: u64,
+    /// Bytes kept for other partitions that may still ask what this one contributed. They grow
+    /// while some partition has no majority.
+    pub outbox_bytes: u64,
 }
 
 /// One ring.
@@ -149,7 +165,7 @@ pub struct RingStats {
     pub position: Slot,
     /// Proposals under way, where this server coordinates it.
     pub in_flight: u64,
-    /// Who coordinates it, as far as is known.
+    /// This server, where it coordinates the ring.
     pub coordinator: Option<ServerId>,
 }
 

@@ -4,7 +4,8 @@
 use super::*;
 use crate::admin::counters::Spread;
 use crate::admin::status::{
-    ConnectionSession, PartitionStats, RingStats, ServerStats, SessionStatus, SummaryStatus,
+    ConnectionSession, Ensemble, PartitionStats, RingStats, ServerStats, SessionStatus,
+    SummaryStatus,
 };
 use crate::config::{DirectorySizes, Flags, parse};
 use volery_proto::ids::{Instance, PartitionId, RingId, ServerId, Slot, Zxid};
@@ -220,6 +221,7 @@ fn monitor_lists_zookeepers_keys_then_volerys() {
         executed: Zxid(0x41),
         znode_count: 8,
         waiting_commands: 0,
+        outbox_bytes: 300,
     }];
     status.stats.rings = vec![RingStats {
         ring: RingId(1),
@@ -242,10 +244,30 @@ fn monitor_lists_zookeepers_keys_then_volerys() {
         zk_avg_fsynctime\t0.0\nzk_min_fsynctime\t0\nzk_max_fsynctime\t0\nzk_cnt_fsynctime\t0\n\
         zk_sum_fsynctime\t0\nzk_volery_skips\t3\nzk_volery_partitions\t1\n\
         zk_volery_partition_1_executed_zxid\t65\nzk_volery_partition_1_znode_count\t8\n\
-        zk_volery_partition_1_waiting_commands\t0\nzk_volery_ring_1_decided_instance\t9\n\
-        zk_volery_ring_1_position_slot\t77\nzk_volery_ring_1_in_flight\t2\n\
-        zk_volery_ring_1_coordinator\t1\n";
+        zk_volery_partition_1_waiting_commands\t0\nzk_volery_partition_1_outbox_bytes\t300\n\
+        zk_volery_ring_1_decided_instance\t9\nzk_volery_ring_1_position_slot\t77\n\
+        zk_volery_ring_1_in_flight\t2\nzk_volery_ring_1_coordinator\t1\n";
     assert!(text.ends_with(expected_tail), "{text}");
+}
+
+#[test]
+fn monitor_of_a_cluster_has_the_keys_that_alarms_are_set_on() {
+    let mut status = status();
+    status.stats.ensemble = Some(Ensemble { quorum_size: 3, followers: 2, observers: 1 });
+    let of = |mode, status: &mut ServerStatus| {
+        status.stats.mode = mode;
+        text(b"mntr", status)
+    };
+    let leader = of(Mode::Leader, &mut status);
+    for line in [
+        "zk_server_state\tleader\nzk_peer_state\tleading - broadcast\nzk_quorum_size\t3\n",
+        "zk_learners\t3\nzk_synced_followers\t2\nzk_synced_observers\t1\n",
+    ] {
+        assert!(leader.contains(line), "{leader}");
+    }
+    let follower = of(Mode::Follower, &mut status);
+    assert!(follower.contains("zk_peer_state\tfollowing - broadcast\nzk_quorum_size\t3\n"));
+    assert!(!follower.contains("synced"), "{follower}");
 }
 
 #[test]

@@ -57,7 +57,8 @@ fn the_ensemble_of_zookeepers_guide_is_read() {
     assert!(
         conf.contains(
             "serverId=2\ninitLimit=5\nsyncLimit=2\nelectionAlg=3\nelectionPort=3888\n\
-             quorumPort=2888\npeerType=0\nserver.1=zoo1:2888:3888:participant;0.0.0.0:2181\n"
+             quorumPort=2888\npeerType=0\nmembership: \n\
+             server.1=zoo1:2888:3888:participant;0.0.0.0:2181\n"
         ),
         "{conf}"
     );

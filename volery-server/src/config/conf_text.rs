@@ -1,7 +1,7 @@
 //! The text of the four-letter word `conf`: ZooKeeper's lines in its order, then Volery's own.
 //! Reads no file: the sizes of the directories are handed in. Called by `admin`.
 
-use std::fmt::Write as _;
+use std::fmt::{Display, Write as _};
 
 use volery_proto::ids::ServerId;
 
@@ -17,43 +17,49 @@ pub struct DirectorySizes {
     pub log_bytes: u64,
 }
 
+#[derive(Default)]
+struct Lines(String);
+
+impl Lines {
+    fn add(&mut self, key: &str, value: &dyn Display) {
+        // Writing to a String does not fail.
+        let _ = writeln!(self.0, "{key}={value}");
+    }
+}
+
 impl Config {
     /// The answer to `conf`.
     #[must_use]
     pub fn to_conf_text(&self, sizes: DirectorySizes) -> String {
-        let mut text = String::new();
-        let mut line = |key: &str, value: &dyn std::fmt::Display| {
-            // Writing to a String does not fail.
-            let _ = writeln!(text, "{key}={value}");
-        };
-        line("clientPort", &self.client.port);
-        line("secureClientPort", &-1);
-        line("dataDir", &self.data_dir.display());
-        line("dataDirSize", &sizes.data_bytes);
-        line("dataLogDir", &self.data_log_dir.display());
-        line("dataLogSize", &sizes.log_bytes);
-        line("tickTime", &self.tick_time_ms);
-        line("maxClientCnxns", &self.client.max_per_address);
-        line("minSessionTimeout", &self.min_session_timeout_ms);
-        line("maxSessionTimeout", &self.max_session_timeout_ms);
-        line("clientPortListenBacklog", &self.client.listen_backlog.map_or(-1, i64::from));
-        line("serverId", &self.server_id);
+        let mut lines = Lines::default();
+        lines.add("clientPort", &self.client.port);
+        lines.add("secureClientPort", &-1);
+        lines.add("dataDir", &self.data_dir.display());
+        lines.add("dataDirSize", &sizes.data_bytes);
+        lines.add("dataLogDir", &self.data_log_dir.display());
+        lines.add("dataLogSize", &sizes.log_bytes);
+        lines.add("tickTime", &self.tick_time_ms);
+        lines.add("maxClientCnxns", &self.client.max_per_address);
+        lines.add("minSessionTimeout", &self.min_session_timeout_ms);
+        lines.add("maxSessionTimeout", &self.max_session_timeout_ms);
+        lines.add("clientPortListenBacklog", &self.client.listen_backlog.map_or(-1, i64::from));
+        lines.add("serverId", &self.server_id);
         if let Some(cluster) = &self.cluster {
-            cluster.conf_lines(self.server_id, &mut line);
-            line("transfer.bytesPerSecond", &self.transfer_bytes_per_second);
+            cluster.conf_lines(self.server_id, &mut lines);
+            lines.add("transfer.bytesPerSecond", &self.transfer_bytes_per_second);
         }
-        line("jute.maxbuffer", &self.max_frame_bytes);
-        line("partitions", &self.map.partitions);
-        line("partition.spread", &self.map.spread.join(","));
+        lines.add("jute.maxbuffer", &self.max_frame_bytes);
+        lines.add("partitions", &self.map.partitions);
+        lines.add("partition.spread", &self.map.spread.join(","));
         for (partition, prefixes) in self.prefixes_by_partition() {
-            line(&format!("partition.{partition}.prefixes"), &prefixes.join(","));
+            lines.add(&format!("partition.{partition}.prefixes"), &prefixes.join(","));
         }
-        line("ring.window", &self.ring_window);
-        line("skip.along", &self.skip_along);
-        line("skip.aheadUs", &self.skip_ahead_us);
-        line("durability", &self.durability.text());
-        line("reads", if self.linearizable_reads { &"linearizable" } else { &"local" });
-        text
+        lines.add("ring.window", &self.ring_window);
+        lines.add("skip.along", &self.skip_along);
+        lines.add("skip.aheadUs", &self.skip_ahead_us);
+        lines.add("durability", &self.durability.text());
+        lines.add("reads", if self.linearizable_reads { &"linearizable" } else { &"local" });
+        lines.0
     }
 
     fn prefixes_by_partition(&self) -> std::collections::BTreeMap<u16, Vec<&str>> {
@@ -67,25 +73,28 @@ impl Config {
 
 impl Cluster {
     /// ZooKeeper's lines of an ensemble, then where Volery has put the partitions.
-    fn conf_lines(&self, me: ServerId, line: &mut dyn FnMut(&str, &dyn std::fmt::Display)) {
-        line("initLimit", &self.init_limit);
-        line("syncLimit", &self.sync_limit);
-        line("electionAlg", &3);
+    fn conf_lines(&self, me: ServerId, lines: &mut Lines) {
+        lines.add("initLimit", &self.init_limit);
+        lines.add("syncLimit", &self.sync_limit);
+        lines.add("electionAlg", &3);
         if let Some(member) = self.servers.get(&me) {
-            line("electionPort", &member.election_port);
-            line("quorumPort", &member.peer_port);
-            line("peerType", &u8::from(member.is_observer));
+            lines.add("electionPort", &member.election_port);
+            lines.add("quorumPort", &member.peer_port);
+            lines.add("peerType", &u8::from(member.is_observer));
         }
+        // As ZooKeeper prints its quorum verifier; the version moves with `reconfig` alone.
+        lines.0 += "membership: \n";
         for (id, member) in &self.servers {
-            line(&format!("server.{id}"), &member.value());
+            lines.add(&format!("server.{id}"), &member.value());
         }
-        line("clusterId", &format_args!("{:#018x}", self.id.number));
-        line("ring.0.servers", &list(&self.global_acceptors));
+        lines.add("version", &0);
+        lines.add("clusterId", &format_args!("{:#018x}", self.id.number));
+        lines.add("ring.0.servers", &list(&self.global_acceptors));
         let placed = self.placement.iter().filter(|(_, hosts)| hosts.len() < self.servers.len());
         for (partition, servers) in placed {
-            line(&format!("partition.{partition}.servers"), &list(servers));
+            lines.add(&format!("partition.{partition}.servers"), &list(servers));
         }
-        line("peer.tls", &self.tls.is_some());
+        lines.add("peer.tls", &self.tls.is_some());
     }
 }
 

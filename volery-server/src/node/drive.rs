@@ -297,8 +297,8 @@ impl Drive {
                 measure::peers(&self.metrics, peers.port.counts());
             }
         }
-        let connected = self.peers.as_ref().map_or(0, |peers| peers.port.connected());
-        asked.answer(&self.server, connected as u64, now);
+        let connected = self.peers.as_ref().map(|peers| peers.port.connected());
+        asked.answer(&self.server, &connected.unwrap_or_default(), now);
     }
 
     fn carry_out(&mut self, effects: Vec<Effect>) -> Result<(), DriveError> {

@@ -24,6 +24,8 @@ pub(super) fn counters(metrics: &Metrics, server: &Server, log: WalStats, port: 
     counters.volery_ring_values.absolute(rings.values);
     counters.volery_ring_skips.absolute(rings.skips);
     counters.volery_ring_batched_commands.absolute(rings.commands);
+    counters.volery_partition_commands.absolute(rings.partition_commands);
+    counters.volery_unheld_commands.absolute(rings.unheld_commands);
     counters.volery_log_bytes.absolute(log.bytes);
     counters.bytes_received_count.absolute(port.bytes_received.get());
     counters.connection_rejected.absolute(port.rejected.get());

@@ -45,6 +45,9 @@ use transfer::{Job, Pace, Part, Receiving, Sending, Tell};
 
 /// How long a client may take for its handshake, as ZooKeeper's sessionless connections.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long clients wait in the backlog of a server that does not serve yet. A server alone is
+/// ready sooner; one that waits for others lets its clients go on to them, and answers words.
+const SERVICE_PATIENCE: Duration = Duration::from_secs(2);
 /// Bytes that may wait for one client's socket before its requests wait too.
 const MAX_UNSENT: usize = 8 << 20;
 /// Events that may wait for one client before it is closed.
@@ -213,18 +216,26 @@ async fn serve(
         tasks.spawn(port.run(Arc::new(door), stop.clone(), tasks.clone()));
     }
     let address = ports.clients.local_addr()?;
-    let (tell, serving) = oneshot::channel();
+    let (tell, mut serving) = oneshot::channel();
     shared.queue.push(Event::WhenServing(tell));
     let partitions = config.map.partitions;
     let clients = ports.clients.run(door, stop.clone(), tasks.clone());
     let accepting = tasks.clone();
     let announce = async move {
-        if serving.await.is_ok() {
+        // Until then clients wait in the backlog: accepted earlier, they would be turned away.
+        let soon = tokio::time::timeout(SERVICE_PATIENCE, &mut serving).await;
+        accepting.spawn(clients);
+        let told = match soon {
+            Ok(told) => told,
+            Err(_) => {
+                tracing::info!("not serving yet; four-letter words are answered");
+                serving.await
+            }
+        };
+        if told.is_ok() {
             let took_ms = shared.clock.elapsed().as_millis() as u64;
             tracing::info!(%address, partitions, took_ms, "serving clients");
         }
-        // Until now clients waited in the backlog: accepted earlier, they would be turned away.
-        accepting.spawn(clients);
         std::future::pending::<()>().await;
     };
     tokio::select! {

@@ -53,12 +53,6 @@ pub(super) fn start(
         server = server_id,
         "data directory opened"
     );
-    if config.durability == Durability::Async {
-        tracing::warn!(
-            "durability=async: acknowledged writes are lost when the machine fails before they \
-             reach the disk"
-        );
-    }
     let (server, log, lost) = load(config, &dir, shared)?;
     let events = shared.queue.clone();
     let mut options = SinkOptions::new(dir.snapshot_dir());

@@ -2,13 +2,13 @@
 //! It formats nothing. Runs on the drive thread, only when somebody asks.
 
 use tokio::sync::oneshot;
-use volery_proto::ids::{SessionId, Slot, Zxid};
+use volery_proto::ids::{ServerId, SessionId, Slot, Zxid};
 use volery_proto::zk::OpCode;
 
 use crate::admin::counters::Spread;
 use crate::admin::status::{
-    ConnectionSession, ConnectionStatus, Mode, Needs, PartitionStats, RingStats, ServerStats,
-    ServerStatus, SessionStatus,
+    ConnectionSession, ConnectionStatus, Ensemble, Mode, Needs, PartitionStats, RingStats,
+    ServerStats, ServerStatus, SessionStatus,
 };
 use crate::core::front_end::{ConnectionStats, ConnectionView};
 use crate::core::server::{Membership, Server};
@@ -25,9 +25,10 @@ pub(super) struct Asked {
 
 impl Asked {
     /// Answers it; whoever asked may have gone.
-    pub(super) fn answer(self, server: &Server, connected_peers: u64, now: Now) {
+    pub(super) fn answer(self, server: &Server, connected: &[ServerId], now: Now) {
         let mut status = status(server, self.needs, now);
-        status.stats.connected_peers = connected_peers;
+        status.stats.connected_peers = connected.len() as u64;
+        status.stats.ensemble = ensemble(server, connected);
         let _ = self.reply.send(status);
     }
 }
@@ -76,6 +77,16 @@ fn status(server: &Server, needs: Needs, now: Now) -> ServerStatus {
     status
 }
 
+fn ensemble(server: &Server, connected: &[ServerId]) -> Option<Ensemble> {
+    let voters = server.voters();
+    let followers = connected.iter().filter(|id| voters.contains(id)).count();
+    (server.membership() != Membership::Alone).then_some(Ensemble {
+        quorum_size: voters.len() as u64,
+        followers: followers as u64,
+        observers: (connected.len() - followers) as u64,
+    })
+}
+
 fn mode(server: &Server) -> Mode {
     let leads = server.rings().next().is_some_and(|(_, global)| global.is_coordinator());
     match server.membership() {
@@ -119,6 +130,7 @@ fn stats(server: &Server, now: Now) -> ServerStats {
                 executed: p.position(),
                 znode_count: p.tree().node_count() as u64,
                 waiting_commands: p.set_aside() as u64,
+                outbox_bytes: p.outbox_bytes() as u64,
             })
             .collect(),
         rings: server

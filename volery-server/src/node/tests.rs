@@ -18,10 +18,8 @@ async fn elsewhere() -> std::io::Result<()> {
     Ok(())
 }
 
-/// Goal: a client that connects before the server can serve is not turned away: nobody accepts it
-/// until the machine says that it serves, and then it is accepted.
-#[tokio::test]
-async fn clients_are_accepted_once_they_can_be_served() {
+/// A node without a machine behind it: its address, and what comes to the drive thread.
+fn node() -> (SocketAddr, Arc<Queue<Event>>, tokio::task::JoinHandle<anyhow::Result<()>>) {
     let text = b"dataDir=/nowhere\nclientPort=0\nclientPortAddress=127.0.0.1\n";
     let loaded = crate::config::parse(Some(("zoo.cfg", text)), &Flags::default());
     let config = Arc::new(loaded.expect("valid").config);
@@ -35,20 +33,16 @@ async fn clients_are_accepted_once_they_can_be_served() {
         Ports { clients: listen(&config).expect("a free port"), metrics: None, peers: None };
     let address = ports.clients.local_addr().expect("bound");
     let queue = shared.queue.clone();
-    let (_drive, end) = oneshot::channel();
     let node = tokio::spawn(async move {
+        let (_drive, end) = oneshot::channel();
         serve(&config, ports, &shared, (mpsc::channel().0, mpsc::channel().0), end).await
     });
+    (address, queue, node)
+}
 
-    let _client = TcpStream::connect(address).await.expect("it waits in the backlog");
-    elsewhere().await.expect("sockets");
+/// Waits until a client is accepted.
+async fn accepted(queue: &Queue<Event>) {
     let mut events = Vec::new();
-    queue.take(&mut events, Some(Duration::ZERO));
-    let tell = match events.pop() {
-        Some(Event::WhenServing(tell)) if events.is_empty() => tell,
-        last => panic!("accepted before it can be served: {events:?} {last:?}"),
-    };
-    tell.send(()).expect("the node waits for it");
     let opened = async {
         loop {
             queue.take(&mut events, Some(Duration::ZERO));
@@ -59,6 +53,40 @@ async fn clients_are_accepted_once_they_can_be_served() {
         }
     };
     tokio::time::timeout(Duration::from_secs(20), opened).await.expect("it is accepted");
+}
+
+/// Goal: a client that connects before the server can serve is not turned away: nobody accepts it
+/// until the machine says that it serves, and then it is accepted.
+#[tokio::test]
+async fn clients_are_accepted_once_they_can_be_served() {
+    let (address, queue, node) = node();
+    let _client = TcpStream::connect(address).await.expect("it waits in the backlog");
+    elsewhere().await.expect("sockets");
+    let mut events = Vec::new();
+    queue.take(&mut events, Some(Duration::ZERO));
+    let tell = match events.pop() {
+        Some(Event::WhenServing(tell)) if events.is_empty() => tell,
+        last => panic!("accepted before it can be served: {events:?} {last:?}"),
+    };
+    tell.send(()).expect("the node waits for it");
+    accepted(&queue).await;
+    node.abort();
+}
+
+/// Goal: a server that waits long for others does not leave its clients in the backlog, where
+/// nobody tells them to go elsewhere, nor operators without four-letter words.
+#[tokio::test]
+async fn clients_do_not_wait_for_long() {
+    let (address, queue, node) = node();
+    let _client = TcpStream::connect(address).await.expect("it waits in the backlog");
+    let mut events = Vec::new();
+    while events.is_empty() {
+        queue.take(&mut events, Some(Duration::ZERO));
+        tokio::task::yield_now().await;
+    }
+    // The question is kept: without it the node would take the machine for dead.
+    assert!(matches!(events[..], [Event::WhenServing(_)]), "{events:?}");
+    accepted(&queue).await;
     node.abort();
 }
 

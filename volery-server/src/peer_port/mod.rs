@@ -274,8 +274,10 @@ impl PeerHandle {
 
     /// Peers that can be sent control frames now.
     #[must_use]
-    pub fn connected(&self) -> usize {
-        self.0.outboxes.values().filter(|lanes| lanes[Lane::Control.index()].is_open()).count()
+    pub fn connected(&self) -> Vec<ServerId> {
+        let open = |lanes: &[Outbox; 3]| lanes[Lane::Control.index()].is_open();
+        let all = self.0.outboxes.iter();
+        all.filter(|(_, lanes)| open(lanes)).map(|(peer, _)| *peer).collect()
     }
 
     /// What keeps servers from each other at present, a sentence each.

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::exposition;
 use super::names::{self, Counters, Gauges, Summaries};
 use crate::admin::counters::SpreadCell;
-use crate::admin::status::{ServerStats, SummaryStatus};
+use crate::admin::status::{Ensemble, Mode, ServerStats, SummaryStatus};
 
 /// ZooKeeper's provider has 0.5, 0.9 and 0.99 in 3.9, and 0.95 from 3.10 on.
 const QUANTILES: [f64; 5] = [0.5, 0.9, 0.95, 0.99, 0.999];
@@ -141,6 +141,11 @@ impl Metrics {
         gauges.last_client_response_size.set(stats.last_client_response_size as f64);
         gauges.min_client_response_size.set(stats.min_client_response_size as f64);
         gauges.max_client_response_size.set(stats.max_client_response_size as f64);
+        let ensemble = stats.ensemble.unwrap_or_default();
+        gauges.quorum_size.set(ensemble.quorum_size as f64);
+        let led = if stats.mode == Mode::Leader { ensemble } else { Ensemble::default() };
+        gauges.learners.set((led.followers + led.observers) as f64);
+        gauges.synced_followers.set(led.followers as f64);
         gauges.volery_partitions.set(stats.partitions.len() as f64);
         gauges.volery_connected_peers.set(stats.connected_peers as f64);
         metrics::with_local_recorder(&self.recorder.recorder, || publish_labelled(stats));
@@ -180,8 +185,10 @@ fn publish_labelled(stats: &ServerStats) {
         executed.set(one.executed.0 as f64);
         let znodes = gauge!(names::PARTITION_ZNODES, "partition" => partition.clone());
         znodes.set(one.znode_count as f64);
-        let waiting = gauge!(names::PARTITION_WAITING, "partition" => partition);
+        let waiting = gauge!(names::PARTITION_WAITING, "partition" => partition.clone());
         waiting.set(one.waiting_commands as f64);
+        let outbox = gauge!(names::PARTITION_OUTBOX, "partition" => partition);
+        outbox.set(one.outbox_bytes as f64);
     }
     for one in &stats.rings {
         let ring = one.ring.to_string();
@@ -259,7 +266,9 @@ mod tests {
         let stats = ServerStats {
             latency_us: Spread { count: 2, sum: 5000, min: 1000, max: 4000 },
             received: 9,
+            mode: Mode::Leader,
             connected_peers: 2,
+            ensemble: Some(Ensemble { quorum_size: 3, followers: 2, observers: 0 }),
             partitions: vec![PartitionStats {
                 partition: PartitionId(2),
                 executed: Zxid(65),
@@ -280,6 +289,9 @@ mod tests {
             ("packets_received", 9.0),
             ("avg_latency", 2.5),
             ("max_latency", 4.0),
+            ("quorum_size", 3.0),
+            ("learners", 2.0),
+            ("synced_followers", 2.0),
             ("volery_partitions", 1.0),
             ("volery_connected_peers", 2.0),
             ("volery_partition_executed_zxid{partition=\"2\"}", 65.0),

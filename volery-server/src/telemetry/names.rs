@@ -85,6 +85,8 @@ counters! {
     volery_ring_values: "Values decided, skips left out",
     volery_ring_skips: "Skips decided",
     volery_ring_batched_commands: "Commands in decided values",
+    volery_partition_commands: "Commands of partitions' rings that were decided",
+    volery_unheld_commands: "Those that ring 0 had passed already, so that nothing held them up",
     volery_log_bytes: "Bytes written to the log",
     volery_peer_bytes_received: "Bytes from other servers",
     volery_peer_bytes_sent: "Bytes to other servers",
@@ -112,6 +114,9 @@ gauges! {
     last_client_response_size: "Bytes of the last reply",
     min_client_response_size: "Bytes of the shortest reply",
     max_client_response_size: "Bytes of the longest reply",
+    quorum_size: "Servers that vote, 0 where there is one server",
+    learners: "At the leader: other servers that can be sent to",
+    synced_followers: "At the leader: those of them that vote",
     volery_partitions: "Partitions hosted here",
     volery_connected_peers: "Other servers that can be sent to",
 }
@@ -132,6 +137,7 @@ summaries! {
 pub(super) const PARTITION_EXECUTED: &str = "volery_partition_executed_zxid";
 pub(super) const PARTITION_ZNODES: &str = "volery_partition_znode_count";
 pub(super) const PARTITION_WAITING: &str = "volery_partition_waiting_commands";
+pub(super) const PARTITION_OUTBOX: &str = "volery_partition_outbox_bytes";
 /// Gauges of one ring, with label `ring`.
 pub(super) const RING_DECIDED: &str = "volery_ring_decided_instance";
 pub(super) const RING_POSITION: &str = "volery_ring_position_slot";
@@ -143,8 +149,9 @@ pub(super) fn describe_labelled() {
     describe_gauge!(PARTITION_EXECUTED, "Executed position");
     describe_gauge!(PARTITION_ZNODES, "Znodes of the partition");
     describe_gauge!(PARTITION_WAITING, "Commands set aside that wait for other partitions");
+    describe_gauge!(PARTITION_OUTBOX, "Bytes kept for partitions that may still ask for them");
     describe_gauge!(RING_DECIDED, "Highest instance known decided without a gap");
     describe_gauge!(RING_POSITION, "Slot that the ring has reached");
     describe_gauge!(RING_IN_FLIGHT, "Proposals under way");
-    describe_gauge!(RING_COORDINATOR, "Server that coordinates the ring, 0 if unknown");
+    describe_gauge!(RING_COORDINATOR, "This server's id where it coordinates the ring, or 0");
 }

@@ -74,6 +74,11 @@ impl Exchange {
         Contribution::decode(given.clone()).ok().map(Arc::new)
     }
 
+    /// Bytes in the outbox.
+    pub(super) fn kept_bytes(&self) -> usize {
+        self.outbox.values().map(Bytes::len).sum()
+    }
+
     pub(super) fn trim(&mut self, below: Zxid) {
         self.outbox = self.outbox.split_off(&below);
     }

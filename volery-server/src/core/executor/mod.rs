@@ -305,6 +305,12 @@ impl Partition {
         self.aside.lacking()
     }
 
+    /// Bytes of contributions that are kept, for those who may still ask for them.
+    #[must_use]
+    pub fn outbox_bytes(&self) -> usize {
+        self.exchange.kept_bytes()
+    }
+
     /// Forgets contributions that every partition has behind a durable snapshot.
     pub fn trim_outbox(&mut self, below: Zxid) {
         self.exchange.trim(below);

@@ -66,6 +66,10 @@ pub struct ServerTotals {
     pub skips: u64,
     /// Commands in those values.
     pub commands: u64,
+    /// Commands of the partitions' rings that this server has seen decided since it began.
+    pub partition_commands: u64,
+    /// Those among them that ring 0 had passed already: nothing held them up.
+    pub unheld_commands: u64,
 }
 
 impl ServerTotals {
@@ -284,8 +288,14 @@ impl Server {
                         _ => self.batch_numbers.push((at, number)),
                     }
                 }
-                ring::Effect::Decided { instance, value, .. } => {
+                ring::Effect::Decided { instance, position, value } => {
                     self.totals.decided(&value);
+                    if at > 0 && self.began {
+                        let commands = value.commands.len() as u64;
+                        let is_passed = self.rings[0].position() >= value.end(position);
+                        self.totals.partition_commands += commands;
+                        self.totals.unheld_commands += if is_passed { commands } else { 0 };
+                    }
                     for partition in learners(&mut self.partitions, at) {
                         partition.decided(ring, instance, &value)?;
                     }
@@ -443,6 +453,12 @@ impl Server {
             true => Membership::Member,
             false => Membership::Observer,
         }
+    }
+
+    /// The servers that vote, this one included if it does.
+    #[must_use]
+    pub fn voters(&self) -> &[ServerId] {
+        &self.config.cluster.members
     }
 
     /// This server.

@@ -90,7 +90,7 @@ async fn servers_of_another_authority_are_refused() {
     assert!(said.starts_with("server 1 cannot connect to server 2 "), "{said}");
     let said = two.trouble("TLS: invalid peer certificate: UnknownIssuer").await;
     assert!(said.starts_with("a connection from 127.0.0.1 is refused: "), "{said}");
-    assert_eq!((intruder.handle.connected(), two.handle.connected()), (0, 0));
+    assert_eq!((intruder.handle.connected().len(), two.handle.connected().len()), (0, 0));
 }
 
 #[tokio::test]
@@ -135,7 +135,7 @@ async fn a_server_with_the_certificate_of_another_host_is_not_believed() {
     let words = "the certificate is not for 127.0.0.1, the host of server 1 in the server lines";
     one.trouble(&format!("it refuses: {words}")).await;
     two.trouble(&format!("server 1 from 127.0.0.1 is refused: {words}")).await;
-    assert_eq!((one.handle.connected(), two.handle.connected()), (0, 0));
+    assert_eq!((one.handle.connected().len(), two.handle.connected().len()), (0, 0));
     // Whoever does not verify hosts does not.
     let (mut one, _two) = dial(true, false);
     one.all_connected(Way::Out).await;
