@@ -30,6 +30,8 @@ const PULLS_A_FETCH: u64 = RESENDS_A_FETCH * PULLS_A_RESEND;
 
 /// So often is asked for snapshots without a ring saying again that they are needed.
 pub(super) const ASKED_MAX: u8 = 4;
+/// A server that gets a snapshot may take so long to start anew, or to be reached again.
+const SENDING_US: u64 = 60_000_000;
 /// After a server's snapshot was of no use, nobody is asked for so many times the usual interval.
 const FETCHES_A_REFUSAL: u64 = 5;
 
@@ -60,6 +62,8 @@ pub(super) struct Transfer {
     /// The log did not have what was asked for: until there are new snapshots it does not count,
     /// or a server would get an old one again and again, and never what is behind it.
     pub(super) log_failed: bool,
+    /// Until then, monotonic microseconds, another server may go on with a snapshot of this one.
+    pub(super) sending_until_us: Option<u64>,
     /// Who gets which snapshots once the running cycle is through.
     fetchers: BTreeMap<ServerId, BTreeSet<PartitionId>>,
 }
@@ -105,6 +109,7 @@ impl Server {
 
     /// Asks for what replicas have lacked for a while.
     pub(super) fn fetch(&mut self, now: Now) {
+        self.transfer.sending_until_us.take_if(|until| now.monotonic_us >= *until);
         let resend_us = self.config.cluster.resend_us;
         for at in 0..self.partitions.len() {
             let id = self.partitions[at].id();
@@ -191,10 +196,16 @@ impl Server {
 
     /// A snapshot is on its way.
     pub(super) fn snapshots_arriving(&mut self, from: ServerId, now: Now) {
+        self.front_end.snapshots_arriving(now);
         let due_us = now.monotonic_us + RESENDS_A_FETCH * self.config.cluster.resend_us;
         if let Some(source) = &mut self.transfer.source {
             *source = Source { from, asked: 0, due_us: Some(due_us) };
         }
+    }
+
+    /// Another server is getting a snapshot of this one.
+    pub(super) fn snapshots_sending(&mut self, now: Now) {
+        self.transfer.sending_until_us = Some(now.monotonic_us + SENDING_US);
     }
 
     /// What a server sent is of no use.
