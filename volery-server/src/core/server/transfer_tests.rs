@@ -142,6 +142,30 @@ fn what_no_ring_lacks_any_more_is_not_asked_for_for_ever() {
     assert_eq!(behind.pass(60_000), nothing());
 }
 
+/// Of two servers one has forgotten what is lacking here, and the other one has it in its log. The
+/// snapshot that the first one sends arrives when nobody needs it any more.
+#[test]
+fn who_comes_further_without_a_snapshot_does_not_start_anew() {
+    let begin = |rings: &[u16]| {
+        let mut behind = Behind::new();
+        rings.iter().for_each(|ring| behind.lacks(*ring, TWO));
+        behind.pass(1);
+        assert_eq!(behind.pass(200).0, [(TWO, rings.to_vec())]);
+        for (ring, value) in [(0, command(6)), (1, command(5))] {
+            behind.server.partitions[0].decided(RingId(ring), Instance(0), &value).expect("next");
+        }
+        behind.server.partitions[0].advance(&mut Vec::new()).expect("it works");
+        behind
+    };
+    let mut behind = begin(&[1]);
+    behind.received(1);
+    assert_eq!(behind.pass(2000), nothing());
+    // The other one still needs its own, and waits for nothing else.
+    let mut behind = begin(&[1, 2]);
+    behind.received(2);
+    assert!(behind.pass(1).1);
+}
+
 /// The next ones would take its place before the other server has all of it, and what follows on it
 /// would go from the log; but a server that never comes to an end holds up nothing for ever.
 #[test]

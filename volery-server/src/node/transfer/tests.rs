@@ -237,7 +237,7 @@ fn a_snapshot_that_is_no_longer_kept_is_read_to_its_end() {
     assert_eq!((sink.told(), sink.has(1, 0x10)), (vec![received(1)], Some(whole)));
 }
 
-/// A busy server has a newer one each time that it is asked, and a server that has started anew asks
+/// A busy server has a newer one each time that it is asked, and a server that starts anew asks
 /// any: if the transfer began anew, a large one would never come to its end.
 #[test]
 fn whatever_is_newer_and_whoever_offers_it_the_rest_follows() {
