@@ -26,12 +26,13 @@ TOOLS = ("unshare", "ip", "nft", "mount")
 FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1")
 # Room for a log of several small segments and some snapshots.
 SMALL_DISK = "96m"
-# Rules that drop packets as they come in; this puts none there.
-NO_CUTS = """
+# Where rules stand that drop packets as they come in. It comes with every command, and changes
+# nothing where it is there already: a container that was started again has a new network, without.
+CUTS = """
 add table ip cuts
 add chain ip cuts in { type filter hook input priority 0; }
-flush chain ip cuts in
 """
+NO_CUTS = f"{CUTS}flush chain ip cuts in\n"
 
 
 class Unable(Exception):
@@ -194,7 +195,7 @@ class Hosts:
     def cut(self, source: Host | None, target: Host) -> None:
         """From now on no packet goes from `source` (None: the clients) to `target`."""
         address = source.host if source else self.clients
-        target.nft(f"add rule ip cuts in ip saddr {address} drop")
+        target.nft(f"{CUTS}add rule ip cuts in ip saddr {address} drop\n")
 
     def cut_both(self, one: Host, other: Host) -> None:
         self.cut(one, other)

@@ -142,6 +142,8 @@ impl World {
             let (life, delay) = (self.machines[to].life, self.prng.delay(100, 50_000));
             let input = Input::SnapshotsArriving { from: sender };
             self.at(delay / 2, Event::Peer(to, life, input));
+            let life_of_sender = self.machines[from].life;
+            self.at(delay / 2, Event::Peer(from, life_of_sender, Input::SnapshotsSending));
             if !self.quiet && self.prng.permille(50) {
                 let input = Input::SnapshotsRefused { from: sender };
                 self.at(delay, Event::Peer(to, life, input));

@@ -206,6 +206,7 @@ impl Drive {
             Event::PeerLink { peer, up: false } => Input::PeerDown { peer },
             Event::LogRead(Found { ring, to, values }) => Input::LogRead { ring, to, values },
             Event::Transfer(TransferEvent::Arriving(from)) => Input::SnapshotsArriving { from },
+            Event::Transfer(TransferEvent::Sending) => Input::SnapshotsSending,
             Event::Transfer(TransferEvent::Received(partition)) => {
                 Input::SnapshotReceived { partition }
             }

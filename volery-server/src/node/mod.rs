@@ -135,12 +135,15 @@ fn transfers(
     port: &PeerHandle,
     Work { received, asked, wanted, held }: Work,
 ) -> anyhow::Result<()> {
-    let (clock, queue) = (shared.clock, shared.queue.clone());
-    let tell: Tell = Box::new(move |event| queue.push(Event::Transfer(event)));
+    let clock = shared.clock;
+    let tell = || -> Tell {
+        let queue = shared.queue.clone();
+        Box::new(move |event| queue.push(Event::Transfer(event)))
+    };
     let snapshots = dir.snapshot_dir();
-    let receiving = Receiving::new(snapshots.clone(), held, peers::bulk(port), tell, clock);
+    let receiving = Receiving::new(snapshots.clone(), held, peers::bulk(port), tell(), clock);
     let pace = Arc::new(Pace::new(config.transfer_bytes_per_second, clock));
-    let sending = Sending::new(snapshots, peers::bulk(port), pace.clone(), clock);
+    let sending = Sending::new(snapshots, peers::bulk(port), tell(), pace.clone(), clock);
     let queue = shared.queue.clone();
     let tell: log_read::Tell = Box::new(move |found| queue.push(Event::LogRead(found)));
     let identity = dir.identity().log_identity();

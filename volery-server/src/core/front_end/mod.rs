@@ -12,6 +12,7 @@ mod barrier;
 mod connection;
 mod elsewhere;
 mod handshake;
+mod level;
 mod numbering;
 mod order;
 mod parts;
@@ -38,6 +39,7 @@ use crate::core::session::expiry::Expiry;
 use crate::core::types::{ConnId, Now};
 use crate::core::watch;
 use connection::{Connection, EventKey, Phase};
+use level::Level;
 use numbering::{Numbering, Waiter};
 use shared::Shared;
 use stale::Stale;
@@ -48,10 +50,6 @@ pub use handshake::Handshake;
 pub use order::{Received, decode_request};
 pub use replicas::Replicas;
 pub use totals::{CloseReason, ResponseSizes, Totals};
-
-/// For so long a server that has begun waits for replicas that have not come as far: one may be of
-/// a partition without a majority.
-const LEVEL_PATIENCE_US: u64 = 5_000_000;
 
 /// What of the configuration concerns the front end.
 #[derive(Clone, Debug)]
@@ -128,9 +126,8 @@ pub struct FrontEnd {
     shared: Option<Shared>,
     /// Clients are not served for now.
     cut_off: bool,
-    /// Until all replicas have executed the hello, or until then, monotonic microseconds, no
-    /// clients are taken.
-    level_by_us: Option<u64>,
+    /// Until all replicas have come as far as the hello no clients are taken.
+    level: Option<Level>,
     map_version: u32,
     no_identities: Arc<[Id]>,
     /// Commands for the rings, in order.
@@ -178,7 +175,7 @@ impl FrontEnd {
             shared: None,
             stale: Stale::new(config.stale_us),
             cut_off: false,
-            level_by_us: None,
+            level: None,
             config,
             incarnation: None,
             start: 0,
@@ -233,16 +230,14 @@ impl FrontEnd {
     /// counts that they are heard.
     #[must_use]
     pub fn takes_clients(&self) -> bool {
-        self.serving() && self.level_by_us.is_none() && !self.cut_off
+        self.serving() && self.level.is_none() && !self.cut_off
     }
 
-    /// A client that came before all replicas have come as far as this start would wait for the
-    /// last of them, though another server could serve it. For one that does not come nobody waits
-    /// for long.
-    fn level(&mut self, replicas: &Replicas<'_>, now: Now) {
-        let late = self.level_by_us.is_some_and(|by| now.monotonic_us >= by);
-        if late || self.incarnation.is_some_and(|begun| replicas.least_position() >= begun) {
-            self.level_by_us = None;
+    /// A snapshot arrives for replicas that are behind: until they begin with it, nothing else
+    /// moves.
+    pub fn snapshots_arriving(&mut self, now: Now) {
+        if let Some(level) = &mut self.level {
+            level.moved(now);
         }
     }
 
@@ -254,7 +249,7 @@ impl FrontEnd {
             let begins = self.incarnation.is_none();
             self.incarnation.get_or_insert(zxid);
             if begins {
-                self.level_by_us = Some(now.monotonic_us + LEVEL_PATIENCE_US);
+                self.level = Some(Level::new(zxid, now));
             }
             return begins;
         }
@@ -421,7 +416,8 @@ impl FrontEnd {
         }
         self.clock_deadline_us = None;
         self.stale.look(replicas, now);
-        self.level(replicas, now);
+        let positions = replicas.map().partitions().map(|id| replicas.position(id));
+        self.level.take_if(|level| !level.awaits(positions, now));
         for conn in std::mem::take(&mut self.dirty) {
             if let Some(connection) = self.connections.get_mut(&conn) {
                 connection.dirty = false;
@@ -471,7 +467,8 @@ impl FrontEnd {
     pub fn next_deadline_us(&self) -> Option<u64> {
         let expiry = self.expiry.next_deadline_ms().filter(|_| self.leads_sessions());
         let expiry = expiry.map(|ms| ms.saturating_mul(1000));
-        let others = [self.clock_deadline_us, self.stale.next_deadline_us(), self.level_by_us];
+        let level = self.level.as_ref().map(Level::deadline_us);
+        let others = [self.clock_deadline_us, self.stale.next_deadline_us(), level];
         expiry.into_iter().chain(others.into_iter().flatten()).min()
     }
 

@@ -77,7 +77,7 @@ fn linearizable_reads_share_the_barrier_of_their_turn() {
     front_end.begin(0, NOW);
     let own = hello(&mut front_end);
     front_end.hello_executed(own, Zxid(1 << 10), NOW);
-    front_end.level_by_us = None;
+    front_end.level = None;
     let conns = [ConnId(1), ConnId(2)];
     for (conn, session) in conns.into_iter().zip(1..) {
         front_end.opened(conn, "127.0.0.1:1".parse().unwrap(), NOW);

@@ -236,6 +236,8 @@ pub enum Input {
         /// Whose.
         partition: PartitionId,
     },
+    /// Another server is getting snapshots of this one.
+    SnapshotsSending,
     /// What the log holds for another server, after `ReadLog`.
     LogRead {
         /// Of which ring.

@@ -15,6 +15,11 @@ const ZNODES_A_COMMAND: u64 = 4;
 /// Znodes of one slice: some tens of microseconds.
 const SLICE_NODES: usize = 256;
 
+/// While another server gets a snapshot the next cycle waits for so many times as many commands:
+/// the cycles would remove the snapshot before the other server has all of it, and what follows on
+/// it from log and outboxes. What this costs in disk, in memory and at a start is bounded so.
+const SENDING_FACTOR: u64 = 16;
+
 /// Cycles that are remembered while no majority has any.
 const FLOORS_MAX: usize = 64;
 
@@ -107,7 +112,9 @@ impl Server {
             Cycle::Idle => {
                 let commands: u64 = self.partitions.iter().map(Partition::since_snapshot).sum();
                 let znodes: usize = self.partitions.iter().map(|p| p.tree().node_count()).sum();
-                commands >= self.config.snapshot_every.max(znodes as u64 / ZNODES_A_COMMAND)
+                let due = self.config.snapshot_every.max(znodes as u64 / ZNODES_A_COMMAND);
+                let is_sending = self.transfer.sending_until_us.is_some();
+                commands >= if is_sending { due.saturating_mul(SENDING_FACTOR) } else { due }
             }
             Cycle::Running(running) => match running.step {
                 Step::Next | Step::Slices => true,

@@ -30,6 +30,8 @@ const PULLS_A_FETCH: u64 = RESENDS_A_FETCH * PULLS_A_RESEND;
 
 /// So often is asked for snapshots without a ring saying again that they are needed.
 pub(super) const ASKED_MAX: u8 = 4;
+/// A server that gets a snapshot may take so long to start anew, or to be reached again.
+const SENDING_US: u64 = 60_000_000;
 /// After a server's snapshot was of no use, nobody is asked for so many times the usual interval.
 const FETCHES_A_REFUSAL: u64 = 5;
 
@@ -43,15 +45,22 @@ struct Source {
     due_us: Option<u64>,
 }
 
+/// A partition whose snapshot is needed.
+#[derive(Clone, Copy, Debug)]
+struct Wanted {
+    /// How often it was asked for since a ring last said that it is needed.
+    asked: u8,
+    /// How far the replica was executed then.
+    at: Zxid,
+}
+
 /// What is missing here, and who misses something of ours.
 #[derive(Debug, Default)]
 pub(super) struct Transfer {
     /// Per partition: the command that it waits with, when others are asked, and how often they
     /// were.
     lacking: BTreeMap<PartitionId, (Zxid, u64, u64)>,
-    /// The partitions whose snapshots are needed, and how often they were asked for since a ring
-    /// last said so.
-    wanted: BTreeMap<PartitionId, u8>,
+    wanted: BTreeMap<PartitionId, Wanted>,
     /// Those that are here, and count from the next start on.
     received: BTreeSet<PartitionId>,
     source: Option<Source>,
@@ -60,6 +69,8 @@ pub(super) struct Transfer {
     /// The log did not have what was asked for: until there are new snapshots it does not count,
     /// or a server would get an old one again and again, and never what is behind it.
     pub(super) log_failed: bool,
+    /// Until then, monotonic microseconds, another server may go on with a snapshot of this one.
+    pub(super) sending_until_us: Option<u64>,
     /// Who gets which snapshots once the running cycle is through.
     fetchers: BTreeMap<ServerId, BTreeSet<PartitionId>>,
 }
@@ -105,6 +116,7 @@ impl Server {
 
     /// Asks for what replicas have lacked for a while.
     pub(super) fn fetch(&mut self, now: Now) {
+        self.transfer.sending_until_us.take_if(|until| now.monotonic_us >= *until);
         let resend_us = self.config.cluster.resend_us;
         for at in 0..self.partitions.len() {
             let id = self.partitions[at].id();
@@ -136,8 +148,22 @@ impl Server {
         self.ask_for_snapshots(now);
     }
 
+    /// One server has forgotten what a replica lacks, and another gives it from its log: who has
+    /// come further since needs no snapshot, and must not start anew when one arrives.
+    fn forget_who_has_moved(&mut self) {
+        let (partitions, wanted) = (&self.partitions, &mut self.transfer.wanted);
+        let before = wanted.len();
+        wanted.retain(|id, wanted| {
+            find(partitions, *id).is_none_or(|at| partitions[at].position() <= wanted.at)
+        });
+        if wanted.len() < before {
+            self.start_anew();
+        }
+    }
+
     /// Asks for the snapshots that are needed, unless they are arriving.
     fn ask_for_snapshots(&mut self, now: Now) {
+        self.forget_who_has_moved();
         let resend_us = self.config.cluster.resend_us;
         let Some(mut source) = self.transfer.source else { return };
         // The other rings will find out in a moment what they lack.
@@ -146,8 +172,8 @@ impl Server {
         if now.monotonic_us >= due_us {
             // What no ring has lacked for long has come from a memory after all.
             let wanted = &mut self.transfer.wanted;
-            wanted.values_mut().for_each(|asked| *asked += 1);
-            wanted.retain(|_, asked| *asked <= ASKED_MAX);
+            wanted.values_mut().for_each(|wanted| wanted.asked += 1);
+            wanted.retain(|_, wanted| wanted.asked <= ASKED_MAX);
             if wanted.is_empty() {
                 self.transfer.source = None;
                 return;
@@ -191,10 +217,16 @@ impl Server {
 
     /// A snapshot is on its way.
     pub(super) fn snapshots_arriving(&mut self, from: ServerId, now: Now) {
+        self.front_end.snapshots_arriving(now);
         let due_us = now.monotonic_us + RESENDS_A_FETCH * self.config.cluster.resend_us;
         if let Some(source) = &mut self.transfer.source {
             *source = Source { from, asked: 0, due_us: Some(due_us) };
         }
+    }
+
+    /// Another server is getting a snapshot of this one.
+    pub(super) fn snapshots_sending(&mut self, now: Now) {
+        self.transfer.sending_until_us = Some(now.monotonic_us + SENDING_US);
     }
 
     /// What a server sent is of no use.
@@ -209,6 +241,7 @@ impl Server {
     /// A snapshot is in its place.
     pub(super) fn snapshot_received(&mut self, partition: PartitionId) {
         self.transfer.received.insert(partition);
+        self.forget_who_has_moved();
         self.start_anew();
     }
 
@@ -292,7 +325,11 @@ impl Server {
 
     /// Values do not suffice: a ring cannot catch up by them, or contributions are gone.
     pub(super) fn needs_snapshots(&mut self, from: ServerId, partitions: Vec<PartitionId>) {
-        self.transfer.wanted.extend(partitions.into_iter().map(|id| (id, 0)));
+        for id in partitions {
+            let at = find(&self.partitions, id).map(|at| self.partitions[at].position());
+            let wanted = Wanted { asked: 0, at: at.unwrap_or_default() };
+            self.transfer.wanted.insert(id, wanted);
+        }
         self.transfer.source.get_or_insert(Source { from, asked: 0, due_us: None });
         self.start_anew();
     }

@@ -1,6 +1,7 @@
 //! What a server asks for that is too far behind, and what it makes of the answers.
 
-use volery_proto::ids::{PartitionId, Slot};
+use volery_proto::command::{Command, CommandFlags, Operation, Origin, Value};
+use volery_proto::ids::{PartitionId, SessionId, Slot};
 
 use super::tests::config;
 use super::*;
@@ -139,6 +140,71 @@ fn what_no_ring_lacks_any_more_is_not_asked_for_for_ever() {
     let asked = (0..20).filter(|_| !behind.pass(2000).0.is_empty()).count();
     assert_eq!(asked, usize::from(transfer::ASKED_MAX));
     assert_eq!(behind.pass(60_000), nothing());
+}
+
+/// Of two servers one has forgotten what is lacking here, and the other one has it in its log. The
+/// snapshot that the first one sends arrives when nobody needs it any more.
+#[test]
+fn who_comes_further_without_a_snapshot_does_not_start_anew() {
+    let begin = |rings: &[u16]| {
+        let mut behind = Behind::new();
+        rings.iter().for_each(|ring| behind.lacks(*ring, TWO));
+        behind.pass(1);
+        assert_eq!(behind.pass(200).0, [(TWO, rings.to_vec())]);
+        for (ring, value) in [(0, command(6)), (1, command(5))] {
+            behind.server.partitions[0].decided(RingId(ring), Instance(0), &value).expect("next");
+        }
+        behind.server.partitions[0].advance(&mut Vec::new()).expect("it works");
+        behind
+    };
+    let mut behind = begin(&[1]);
+    behind.received(1);
+    assert_eq!(behind.pass(2000), nothing());
+    // The other one still needs its own, and waits for nothing else.
+    let mut behind = begin(&[1, 2]);
+    behind.received(2);
+    assert!(behind.pass(1).1);
+}
+
+/// The next ones would take its place before the other server has all of it, and what follows on it
+/// would go from the log; but a server that never comes to an end holds up nothing for ever.
+#[test]
+fn while_a_snapshot_is_sent_the_next_ones_wait_within_bounds() {
+    let due = |commands: u64, sending: bool, ms: u64| {
+        let mut behind = Behind::new();
+        let every = behind.server.config.snapshot_every;
+        for n in 0..commands * every {
+            behind.server.partitions[0].decided(RingId(1), Instance(n), &command(n)).expect("next");
+        }
+        let skip = Value { start: Slot(1 << 40), ..Value::default() };
+        let global = Instance(0);
+        behind.server.partitions[0].decided(RingId(0), global, &skip.into()).expect("next");
+        behind.server.partitions[0].advance(&mut Vec::new()).expect("it works");
+        if sending {
+            behind.input(Input::SnapshotsSending);
+        }
+        behind.pass(ms);
+        behind.server.snapshot_due()
+    };
+    assert!(!due(0, false, 1) && due(1, false, 1));
+    assert!(!due(1, true, 1) && !due(15, true, 50_000), "it may start anew and go on");
+    assert!(due(1, true, 60_000), "nothing was asked for in a minute");
+    assert!(due(16, true, 1), "this is as much as a start is to replay");
+}
+
+/// A command that its partition passes over.
+fn command(slot: u64) -> Arc<Value> {
+    let command = Command {
+        origin: Origin { sequence: 5, ..Origin::default() },
+        session: SessionId(0),
+        epoch: Zxid::ZERO,
+        identities: Arc::new([]),
+        after: Zxid::ZERO,
+        map_version: 1,
+        flags: CommandFlags::default(),
+        operation: Operation::CloseSession,
+    };
+    Arc::new(Value { start: Slot(slot + 1), time_ms: 5, commands: vec![command] })
 }
 
 /// A snapshot helps only with what is behind it. Where the log does not have that, one that is

@@ -5,6 +5,8 @@
 //! reached it gives its record first, into a side buffer that the next slice takes along; one
 //! that is filled after the beginning is marked as done. So every record tells the beginning.
 
+use std::collections::VecDeque;
+
 use super::Tree;
 use super::acl_table::AclTable;
 use super::arena::Arena;
@@ -30,7 +32,8 @@ pub(super) mod has {
     pub(in super::super) const ALL: u8 = 63;
 }
 
-/// A slice ends early once it has this many bytes: data may be large.
+/// A slice ends early once it has this many bytes: data may be large, and whoever stores slices
+/// takes none of any size.
 const SLICE_BYTES_MAX: usize = 4 << 20;
 
 /// A snapshot that is being written.
@@ -42,8 +45,9 @@ pub(super) struct Snapshot {
     cursor: u32,
     /// One bit per slot below `end`: done before the cursor came.
     done: Vec<u64>,
-    /// Records that could not wait for the next slice.
-    side: Vec<u8>,
+    /// Records that could not wait for the next slice, in the order of slices that they fill: a
+    /// slice may be long in coming, while the disk takes no more.
+    side: VecDeque<Vec<u8>>,
     /// By ACL number: written. A number in use at the beginning keeps its ACL until the last
     /// record that names it is written, and later ACLs are in no record: once is enough.
     acls: Vec<bool>,
@@ -60,6 +64,11 @@ impl Snapshot {
         if let Some(word) = self.done.get_mut(slot as usize / 64) {
             *word |= 1 << (slot % 64);
         }
+    }
+
+    /// Where the next record that cannot wait goes.
+    fn take_side(&mut self) -> Vec<u8> {
+        self.side.pop_back_if(|last| last.len() < SLICE_BYTES_MAX).unwrap_or_default()
     }
 
     /// Writes the ACL's record unless the file has it already.
@@ -87,8 +96,9 @@ impl Tree {
     /// Begins a snapshot of the tree as it is now. One that was running is dropped.
     pub fn begin_snapshot(&mut self) {
         let end = self.nodes.end();
-        let mut side = MAGIC.to_vec();
-        side.push(u8::from(self.nodes[self.root].has(OWNED)));
+        let mut header = MAGIC.to_vec();
+        header.push(u8::from(self.nodes[self.root].has(OWNED)));
+        let side = VecDeque::from([header]);
         let done = vec![0; (end as usize).div_ceil(64)];
         let snapshot = Snapshot { end, cursor: 0, done, side, acls: Vec::new(), records: 0 };
         self.snapshot = Some(Box::new(snapshot));
@@ -100,7 +110,12 @@ impl Tree {
     pub fn snapshot_slice(&mut self, max_nodes: usize, out: &mut Vec<u8>) -> bool {
         let Some(mut snapshot) = self.snapshot.take() else { return true };
         let out_max = out.len().saturating_add(SLICE_BYTES_MAX);
-        out.append(&mut snapshot.side);
+        out.append(&mut snapshot.side.pop_front().unwrap_or_default());
+        if !snapshot.side.is_empty() {
+            // Before the scan goes on: its records may name ACLs that stand in there.
+            self.snapshot = Some(snapshot);
+            return false;
+        }
         let mut left = max_nodes.max(1);
         while left > 0 && snapshot.cursor < snapshot.end && out.len() < out_max {
             let slot = snapshot.cursor;
@@ -138,9 +153,9 @@ impl Tree {
     pub(super) fn before_change(&mut self, slot: u32) {
         let Some(mut snapshot) = self.snapshot.take() else { return };
         if snapshot.is_pending(slot) {
-            let mut side = std::mem::take(&mut snapshot.side);
+            let mut side = snapshot.take_side();
             self.write_record(&mut snapshot, slot, &mut side);
-            snapshot.side = side;
+            snapshot.side.push_back(side);
             snapshot.set_done(slot);
         }
         self.snapshot = Some(snapshot);

@@ -7,14 +7,16 @@
 //! receive ◄──────────── offer: partition, zxid, bytes ─────────── send ◄─ SendSnapshots
 //!    │ ──────────────── want: zxid, offset, bytes ──────────────►  │
 //!    │ ◄─────────────── piece, piece, … ──────────────────────────  │   so many bytes a second
-//!    │ ──────────────── want: the next range ───────────────────►  │
+//!    │ ──────────────── want: the next range ───────────────────►  │ ─► SnapshotsSending
 //!    └─► all there, checked, in its place ─► SnapshotReceived
 //! ```
 //!
 //! Whoever receives says what it wants: the sender keeps nothing but an open file, and either may
 //! start anew at any time. What is there stays on the disk, under a name that says whose and which
-//! it is; the machine asks again as long as it lacks something, is offered the snapshot again, and
-//! the rest follows.
+//! it is; the machine asks again as long as it lacks something, is offered a snapshot again, and
+//! the rest of what is there follows, whoever offers and whatever is newer: a large snapshot that
+//! began anew each time would never arrive. Only when its sender says that it is gone, or nothing
+//! for long, the new one is taken.
 
 mod pace;
 mod receive;
@@ -47,6 +49,8 @@ pub(super) enum TransferEvent {
     Received(PartitionId),
     /// What this server sent cannot be used.
     Refused(ServerId),
+    /// A server is getting a snapshot of this one.
+    Sending,
 }
 
 /// Tells the machine.

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use prost::Message as _;
 use volery_proto::ids::{PartitionId, ServerId};
 use volery_proto::wire::{
-    SnapshotFrame, SnapshotOffer, SnapshotPiece, SnapshotWant, snapshot_frame::Body,
+    SnapshotFrame, SnapshotGone, SnapshotOffer, SnapshotPiece, SnapshotWant, snapshot_frame::Body,
 };
 
 use super::{Put, Tell, TransferEvent, WANT};
@@ -61,7 +61,7 @@ pub(in crate::node) struct Receiving {
     tell: Tell,
     clock: Clock,
     incoming: Option<Incoming>,
-    /// What is to follow: the last offer of each partition.
+    /// What is to follow, or instead of what is arriving: the last offer of each partition.
     offers: BTreeMap<u16, (ServerId, SnapshotOffer)>,
     /// They are in their place; the machine has been told.
     done: BTreeSet<u16>,
@@ -92,6 +92,7 @@ impl Receiving {
         match SnapshotFrame::decode(body).map(|frame| frame.body) {
             Ok(Some(Body::Offer(offer))) => self.offer(peer, offer, now),
             Ok(Some(Body::Piece(piece))) => self.piece(peer, &piece, now),
+            Ok(Some(Body::Gone(gone))) => self.gone(peer, &gone, now),
             Ok(None) => tracing::warn!(%peer, "a piece of a snapshot is of an unknown kind"),
             Err(error) => tracing::warn!(%peer, %error, "a piece of a snapshot is dropped"),
         }
@@ -102,31 +103,49 @@ impl Receiving {
         if !self.held.contains(&PartitionId(partition)) || self.done.contains(&partition) {
             return;
         }
-        if let Some(incoming) = &self.incoming {
-            let silent = now.saturating_sub(incoming.moved_at);
-            let patience = if incoming.peer == peer { STALLED } else { GIVEN_UP };
-            if silent < patience {
-                // One after the other.
-                if incoming.partial.info().partition != partition {
-                    self.offers.insert(partition, (peer, offer));
-                }
-                return;
-            }
-            // What is there of it stays, in case that the same is offered again.
+        self.offers.insert(partition, (peer, offer));
+        let Some(incoming) = &self.incoming else { return self.next(now) };
+        let silent = now.saturating_sub(incoming.moved_at);
+        if silent < STALLED {
+            // One after the other.
+        } else if incoming.peer == peer {
+            // What was asked for is lost, and perhaps more than that: all of it from the disk.
             self.incoming = None;
+            self.next(now);
+        } else if silent < GIVEN_UP {
+            self.ask();
+        } else if let Some(Incoming { peer: silent, partial, .. }) = self.incoming.take() {
+            self.offers.retain(|_, (from, _)| *from != silent);
+            // Where nobody else offers one it stays: its server may be back one day.
+            if self.offers.contains_key(&partial.info().partition) {
+                partial.remove();
+            }
+            self.next(now);
         }
-        self.begin(peer, partition, &offer, now);
+    }
+
+    /// Begins with what was offered meanwhile.
+    fn next(&mut self, now: Duration) {
+        let Some((partition, (peer, offer))) = self.offers.first_key_value() else { return };
+        let (partition, peer, offer) = (*partition, *peer, *offer);
+        match PartialSnapshot::find(&self.side, partition) {
+            // What is offered waits until it is known what becomes of this.
+            Ok(Some((server, zxid, bytes))) => {
+                self.begin(ServerId(server), (partition, zxid), bytes, now);
+            }
+            Ok(None) => self.begin(peer, (partition, offer.zxid), offer.bytes, now),
+            Err(error) => self.refuse(peer, partition, &error),
+        }
     }
 
     /// Asks for a snapshot, from where what is there of it ends.
-    fn begin(&mut self, peer: ServerId, partition: u16, offer: &SnapshotOffer, now: Duration) {
-        self.offers.remove(&partition);
-        let id = (partition, offer.zxid);
-        let partial = match PartialSnapshot::open(&self.side, peer.0, id, offer.bytes) {
+    fn begin(&mut self, peer: ServerId, id: (u16, u64), bytes: u64, now: Duration) {
+        let partition = id.0;
+        let partial = match PartialSnapshot::open(&self.side, peer.0, id, bytes) {
             Ok(partial) => partial,
             Err(error) => return self.refuse(peer, partition, &error),
         };
-        let (bytes, have) = (offer.bytes, partial.have());
+        let have = partial.have();
         tracing::info!(from = %peer, partition, bytes, have, "receiving a snapshot");
         let progress = Progress::new(self.clock);
         let told_at = Duration::ZERO;
@@ -172,15 +191,43 @@ impl Receiving {
             tracing::info!(from = %incoming.peer, partition, have, of, "receiving a snapshot");
         }
         if have >= incoming.asked {
-            incoming.asked = (have + RANGE_BYTES).min(of);
-            let want = SnapshotWant {
-                partition: u32::from(partition),
-                zxid: info.zxid,
-                offset: have,
-                bytes: incoming.asked - have,
-            };
-            // If it is lost, the snapshot is offered again.
-            (self.put)(incoming.peer, WANT, want.encode_to_vec().into());
+            self.ask();
+        }
+    }
+
+    /// Asks for the next range.
+    fn ask(&mut self) {
+        let Some(incoming) = &mut self.incoming else { return };
+        let (have, info) = (incoming.partial.have(), incoming.partial.info());
+        incoming.asked = (have + RANGE_BYTES).min(info.bytes);
+        let want = SnapshotWant {
+            partition: u32::from(info.partition),
+            zxid: info.zxid,
+            offset: have,
+            bytes: incoming.asked - have,
+        };
+        // If it is lost, a snapshot is offered again.
+        (self.put)(incoming.peer, WANT, want.encode_to_vec().into());
+    }
+
+    /// The server has no longer what is arriving.
+    fn gone(&mut self, peer: ServerId, gone: &SnapshotGone, now: Duration) {
+        let is_it = |incoming: &mut Incoming| {
+            let info = incoming.partial.info();
+            (incoming.peer, u32::from(info.partition), info.zxid)
+                == (peer, gone.partition, gone.zxid)
+        };
+        if let Some(incoming) = self.incoming.take_if(is_it) {
+            let (partition, have) = (gone.partition, incoming.partial.have());
+            tracing::warn!(
+                from = %peer, partition, have,
+                "a snapshot that was arriving is no longer there: another one is taken"
+            );
+            incoming.partial.remove();
+            self.offers.retain(|_, (from, offer)| {
+                (*from, offer.partition, offer.zxid) != (peer, gone.partition, gone.zxid)
+            });
+            self.next(now);
         }
     }
 
@@ -191,6 +238,7 @@ impl Receiving {
             Ok(()) => {
                 tracing::info!(from = %peer, partition, bytes, "snapshot received");
                 self.done.insert(partition);
+                self.offers.remove(&partition);
                 (self.tell)(TransferEvent::Received(PartitionId(partition)));
             }
             Err(error) => self.refuse(peer, partition, &error),
@@ -207,6 +255,7 @@ impl Receiving {
     }
 
     fn refuse(&mut self, peer: ServerId, partition: u16, error: &SnapshotError) {
+        self.offers.remove(&partition);
         match error {
             SnapshotError::Damaged { offset, flaw, .. } => tracing::error!(
                 from = %peer, partition, offset, %flaw,
@@ -219,12 +268,5 @@ impl Receiving {
             ),
         }
         (self.tell)(TransferEvent::Refused(peer));
-    }
-
-    /// Begins with what was offered meanwhile.
-    fn next(&mut self, now: Duration) {
-        if let Some((partition, (peer, offer))) = self.offers.pop_first() {
-            self.begin(peer, partition, &offer, now);
-        }
     }
 }

@@ -13,11 +13,11 @@ use bytes::Bytes;
 use prost::Message as _;
 use volery_proto::ids::{PartitionId, ServerId};
 use volery_proto::wire::{
-    SnapshotFrame, SnapshotOffer, SnapshotPiece, SnapshotWant, snapshot_frame::Body,
+    SnapshotFrame, SnapshotGone, SnapshotOffer, SnapshotPiece, SnapshotWant, snapshot_frame::Body,
 };
 
 use super::pace::Pace;
-use super::{Put, SNAPSHOT};
+use super::{Put, SNAPSHOT, Tell, TransferEvent};
 use crate::node::clock::{Clock, Progress};
 use crate::peer_port::Credit;
 use crate::storage::snapshot;
@@ -57,6 +57,7 @@ struct Serving {
 pub(in crate::node) struct Sending {
     dir: PathBuf,
     put: Put,
+    tell: Tell,
     pace: Arc<Pace>,
     clock: Clock,
     serving: BTreeMap<ServerId, Serving>,
@@ -65,8 +66,14 @@ pub(in crate::node) struct Sending {
 }
 
 impl Sending {
-    pub(in crate::node) fn new(dir: PathBuf, put: Put, pace: Arc<Pace>, clock: Clock) -> Sending {
-        Sending { dir, put, pace, clock, serving: BTreeMap::new(), turn: ServerId(0) }
+    pub(in crate::node) fn new(
+        dir: PathBuf,
+        put: Put,
+        tell: Tell,
+        pace: Arc<Pace>,
+        clock: Clock,
+    ) -> Sending {
+        Sending { dir, put, tell, pace, clock, serving: BTreeMap::new(), turn: ServerId(0) }
     }
 
     /// Works until nobody can ask for anything any more.
@@ -102,9 +109,9 @@ impl Sending {
                 }
             }
             Job::Want { peer, body, credit } => {
-                if let Err(error) = self.want(peer, body) {
-                    tracing::warn!(%peer, error, "a server wants what is not to be had; it will \
-                         be offered what there is");
+                match SnapshotWant::decode(body) {
+                    Ok(want) => self.want(peer, &want),
+                    Err(error) => tracing::warn!(%peer, %error, "a server wants nobody knows what"),
                 }
                 drop(credit);
             }
@@ -123,8 +130,19 @@ impl Sending {
     }
 
     /// What a server wants now; what it wanted before is forgotten.
-    fn want(&mut self, peer: ServerId, body: Bytes) -> Result<(), String> {
-        let want = SnapshotWant::decode(body).map_err(|error| error.to_string())?;
+    fn want(&mut self, peer: ServerId, want: &SnapshotWant) {
+        match self.serve(peer, want) {
+            Ok(()) => (self.tell)(TransferEvent::Sending),
+            Err(error) => {
+                tracing::warn!(%peer, error, "a server wants a snapshot that is not here any more");
+                let gone = SnapshotGone { partition: want.partition, zxid: want.zxid };
+                let frame = SnapshotFrame { body: Some(Body::Gone(gone)) };
+                (self.put)(peer, SNAPSHOT, frame.encode_to_vec().into());
+            }
+        }
+    }
+
+    fn serve(&mut self, peer: ServerId, want: &SnapshotWant) -> Result<(), String> {
         let partition = u16::try_from(want.partition).map_err(|error| error.to_string())?;
         let same = |serving: &Serving| (serving.partition, serving.zxid) == (partition, want.zxid);
         let serving = match self.serving.remove(&peer).filter(same) {

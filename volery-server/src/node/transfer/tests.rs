@@ -47,7 +47,7 @@ impl Source {
 
     fn start(dir: &Path, out: &Wire) -> Sending {
         let pace = Arc::new(Pace::new(1 << 40, Clock::new()));
-        Sending::new(dir.to_path_buf(), onto(out), pace, Clock::new())
+        Sending::new(dir.to_path_buf(), onto(out), Box::new(|_| {}), pace, Clock::new())
     }
 
     fn restart(&mut self) {
@@ -237,6 +237,61 @@ fn a_snapshot_that_is_no_longer_kept_is_read_to_its_end() {
     assert_eq!((sink.told(), sink.has(1, 0x10)), (vec![received(1)], Some(whole)));
 }
 
+/// A busy server has a newer one each time that it is asked, and a server that starts anew asks
+/// any: if the transfer began anew, a large one would never come to its end.
+#[test]
+fn whatever_is_newer_and_whoever_offers_it_the_rest_follows() {
+    let (mut source, mut other) = (Source::new(SENDER), Source::new(OTHER));
+    let mut sink = Sink::new();
+    let whole = source.snapshot(1, 0x10, 20);
+    let pieces = whole.len().div_ceil(256 << 10);
+    sink.fetch(&mut source, &[1]);
+    sink.exchange(&mut source, 30);
+    source.snapshot(1, 0x20, 20);
+    other.snapshot(1, 0x30, 20);
+    sink.restart();
+    // The other one offers, and is asked for nothing.
+    sink.fetch(&mut other, &[1]);
+    let offer = other.out.lock().pop_front().unwrap().1;
+    sink.receiving.part(OTHER, offer.clone(), sink.now);
+    sink.exchange(&mut source, 20);
+    // The sender starts anew and has not heard what is wanted: each offer is cause to say it again.
+    source.restart();
+    sink.out.lock().clear();
+    sink.wait(3);
+    sink.receiving.part(OTHER, offer, sink.now);
+    sink.exchange(&mut source, usize::MAX / 2);
+    assert_eq!((sink.told(), sink.has(1, 0x10)), (vec![received(1)], Some(whole)));
+    assert!(sink.pieces < pieces + 20, "{} of {pieces}", sink.pieces);
+    assert!(!other.sending.is_busy());
+}
+
+/// What has begun to arrive is waited for, and not for ever.
+#[test]
+fn what_is_there_of_a_server_that_is_away_is_given_up_for_another_ones() {
+    let (mut dead, mut alive, mut sink) = (Source::new(SENDER), Source::new(OTHER), Sink::new());
+    dead.snapshot(1, 0x10, 12);
+    let (one, two) = (alive.snapshot(1, 0x18, 3), alive.snapshot(2, 0x28, 1));
+    sink.fetch(&mut dead, &[1]);
+    sink.exchange(&mut dead, 5);
+    sink.restart();
+    for _ in 0..4 {
+        sink.fetch(&mut alive, &[1, 2]);
+        // What it wants of the dead one is lost.
+        for (_, offer) in alive.out.lock().drain(..).collect::<Vec<_>>() {
+            sink.receiving.part(OTHER, offer, sink.now);
+        }
+        assert_eq!(sink.told(), []);
+        sink.out.lock().clear();
+        sink.wait(3);
+    }
+    sink.fetch(&mut alive, &[1, 2]);
+    sink.exchange(&mut alive, usize::MAX / 2);
+    assert_eq!(sink.told(), [received(1), received(2)]);
+    assert_eq!((sink.has(1, 0x18), sink.has(2, 0x28)), (Some(one), Some(two)));
+    assert_eq!(sink.parts(), 0);
+}
+
 /// It is gone, and its reader has started anew: then the newest is taken, from its beginning.
 #[test]
 fn a_snapshot_that_is_gone_is_replaced_by_the_next() {
@@ -331,5 +386,10 @@ fn nonsense_is_dropped() {
         let body = prost::Message::encode_to_vec(&want).into();
         source.sending.job(Job::Want { peer: RECEIVER, body, credit: None });
     }
-    assert!(!source.sending.is_busy() && source.out.lock().is_empty());
+    // It says that it has no such snapshot, which is of no interest to who has not asked.
+    assert!(!source.sending.is_busy());
+    for (_, body) in source.out.lock().drain(..).collect::<Vec<_>>() {
+        sink.receiving.part(SENDER, body, sink.now);
+    }
+    assert!(sink.out.lock().is_empty());
 }

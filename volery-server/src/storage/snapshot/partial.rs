@@ -56,6 +56,33 @@ impl PartialSnapshot {
         Ok(PartialSnapshot { file, info, have, unsynced_bytes: 0 })
     }
 
+    /// What `dir` has of a snapshot of the partition: of which server, of which zxid, and how long
+    /// it would be.
+    ///
+    /// # Errors
+    /// The directory cannot be read.
+    pub fn find(dir: &Path, partition: u16) -> Result<Option<(u8, u64, u64)>, SnapshotError> {
+        if !dir.exists() {
+            return Ok(None);
+        }
+        let of_partition = format!("{PREFIX}{partition}.");
+        let parse = |name: &String| {
+            let mut fields = name.strip_prefix(&of_partition)?.split('.');
+            let server = fields.next()?.parse().ok()?;
+            let zxid = u64::from_str_radix(fields.next()?, 16).ok()?;
+            Some((server, zxid, fields.next()?.parse().ok()?))
+        };
+        for name in disk::names(dir)? {
+            let path = dir.join(&name);
+            if let Some(found) = parse(&name)
+                && fs::metadata(&path).map_err(failed("look at", &path))?.len() > 0
+            {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
+    }
+
     /// Which it is, and how long it will be.
     pub fn info(&self) -> &SnapshotInfo {
         &self.info

@@ -127,6 +127,41 @@ fn the_end_of_a_session_removes_both_halves_without_an_exchange() {
     assert_eq!(above.end_session_changes(7), []);
 }
 
+/// All of a tree of large znodes changes while no slice is taken: who stores slices takes none of
+/// any size, and snapshots of a busy server failed.
+#[test]
+fn slices_are_small_whatever_changes_between_them() {
+    let mut tree = Tree::new(true, 0);
+    let paths: Vec<String> = (0..300).map(|n| format!("/n{n}")).collect();
+    let set = |path: &String, byte: u8| Change::SetData {
+        path: path.as_str().into(),
+        data: Some(vec![byte; 100_000].into()),
+    };
+    for (n, path) in paths.iter().enumerate() {
+        tree.apply(&create(path), Part { node: true, entry: true }, at(2 * n as u64 + 1)).unwrap();
+        tree.apply(&set(path, 1), NODE, at(2 * n as u64 + 2)).unwrap();
+    }
+    let digest = tree.digest();
+    tree.begin_snapshot();
+    let (mut loader, mut slices) = (Loader::new(0), 0);
+    loop {
+        if slices == 2 {
+            for (n, path) in paths.iter().enumerate() {
+                tree.apply(&set(path, 2), NODE, at(1000 + n as u64)).unwrap();
+            }
+        }
+        let mut slice = Vec::new();
+        let done = tree.snapshot_slice(256, &mut slice);
+        assert!(slice.len() < 5 << 20, "{} bytes", slice.len());
+        loader.chunk(&slice).unwrap();
+        slices += 1;
+        if done {
+            break;
+        }
+    }
+    assert_eq!(loader.finish().unwrap().digest(), digest);
+}
+
 #[test]
 fn a_big_directory_splits_and_gives_its_memory_back() {
     const COUNT: usize = 40_000;
