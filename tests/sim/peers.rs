@@ -149,6 +149,7 @@ impl World {
                 self.at(delay, Event::Peer(to, life, input));
                 continue;
             }
+            self.at(delay, Event::Peer(from, life_of_sender, Input::SnapshotSent));
             self.at(delay, Event::Snapshot(to, life, partition, snapshot));
         }
     }

@@ -207,6 +207,7 @@ impl Drive {
             Event::LogRead(Found { ring, to, values }) => Input::LogRead { ring, to, values },
             Event::Transfer(TransferEvent::Arriving(from)) => Input::SnapshotsArriving { from },
             Event::Transfer(TransferEvent::Sending) => Input::SnapshotsSending,
+            Event::Transfer(TransferEvent::Sent) => Input::SnapshotSent,
             Event::Transfer(TransferEvent::Received(partition)) => {
                 Input::SnapshotReceived { partition }
             }

@@ -238,6 +238,8 @@ pub enum Input {
     },
     /// Another server is getting snapshots of this one.
     SnapshotsSending,
+    /// One of them is there.
+    SnapshotSent,
     /// What the log holds for another server, after `ReadLog`.
     LogRead {
         /// Of which ring.

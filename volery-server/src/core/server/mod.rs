@@ -220,6 +220,7 @@ impl Server {
             Input::LogRead { ring, to, values } => self.log_read(ring, to, values)?,
             Input::SnapshotsArriving { from } => self.snapshots_arriving(from, now),
             Input::SnapshotsSending => self.snapshots_sending(now),
+            Input::SnapshotSent => self.snapshot_sent(),
             Input::SnapshotReceived { partition } => self.snapshot_received(partition),
             Input::SnapshotsRefused { from } => self.snapshots_refused(from, now),
         }

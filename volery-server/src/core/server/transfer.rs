@@ -229,6 +229,12 @@ impl Server {
         self.transfer.sending_until_us = Some(now.monotonic_us + SENDING_US);
     }
 
+    /// It is there. It may turn out that it lacks what others have forgotten: then only the next
+    /// one helps, which must not wait any longer. Whoever is getting another one says so again.
+    pub(super) fn snapshot_sent(&mut self) {
+        self.transfer.sending_until_us = None;
+    }
+
     /// What a server sent is of no use.
     pub(super) fn snapshots_refused(&mut self, from: ServerId, now: Now) {
         let pause = FETCHES_A_REFUSAL * RESENDS_A_FETCH * self.config.cluster.resend_us;

@@ -170,7 +170,7 @@ fn who_comes_further_without_a_snapshot_does_not_start_anew() {
 /// would go from the log; but a server that never comes to an end holds up nothing for ever.
 #[test]
 fn while_a_snapshot_is_sent_the_next_ones_wait_within_bounds() {
-    let due = |commands: u64, sending: bool, ms: u64| {
+    let begin = |commands: u64, sending: bool, ms: u64| {
         let mut behind = Behind::new();
         let every = behind.server.config.snapshot_every;
         for n in 0..commands * every {
@@ -184,12 +184,16 @@ fn while_a_snapshot_is_sent_the_next_ones_wait_within_bounds() {
             behind.input(Input::SnapshotsSending);
         }
         behind.pass(ms);
-        behind.server.snapshot_due()
+        behind
     };
+    let due = |commands, sending, ms| begin(commands, sending, ms).server.snapshot_due();
     assert!(!due(0, false, 1) && due(1, false, 1));
     assert!(!due(1, true, 1) && !due(15, true, 50_000), "it may start anew and go on");
     assert!(due(1, true, 60_000), "nothing was asked for in a minute");
     assert!(due(16, true, 1), "this is as much as a start is to replay");
+    let mut behind = begin(1, true, 1);
+    behind.input(Input::SnapshotSent);
+    assert!(behind.server.snapshot_due(), "should it not suffice, the next one is needed");
 }
 
 /// A command that its partition passes over.

@@ -51,6 +51,8 @@ pub(super) enum TransferEvent {
     Refused(ServerId),
     /// A server is getting a snapshot of this one.
     Sending,
+    /// It has all of it.
+    Sent,
 }
 
 /// Tells the machine.

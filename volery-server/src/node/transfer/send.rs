@@ -206,6 +206,7 @@ impl Sending {
         let (partition, sent, of) = (serving.partition, serving.at, serving.bytes);
         if sent == of {
             tracing::info!(%to, partition, bytes = of, "snapshot sent");
+            (self.tell)(TransferEvent::Sent);
         } else if serving.progress.due() {
             tracing::info!(%to, partition, sent, of, "sending a snapshot");
         }
