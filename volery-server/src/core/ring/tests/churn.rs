@@ -48,8 +48,8 @@ fn fault(world: &mut World) {
     }
 }
 
-/// The faults stop: all must come back, decide something new, and know the same; and the member that
-/// the ring prefers leads again.
+/// The faults stop: all must come back, decide something new, and know the same; and the member
+/// that the ring prefers leads again.
 fn calm(world: &mut World) {
     world.cut.clear();
     world.weather.loss = 0;
