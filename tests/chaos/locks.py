@@ -149,6 +149,24 @@ class Locks:
     def counts(self) -> list[int]:
         return [len(lock.written) for lock in self.locks]
 
+    def queues(self) -> str:
+        """Who stands in line, as every server sees it: a znode of a session that nobody has any more
+        is the service's fault, one of a worker's session that does not wait for it the client's."""
+        sessions = {
+            (worker.client.client_id or (0,))[0]: worker.name for worker in self.workers
+        }
+        lines = [f"sessions {({f'0x{id:x}': name for id, name in sessions.items()})}"]
+        for address in self.addresses:
+            client = connect([address])
+            for lock in self.locks:
+                client.sync(lock.path)
+                for name in sorted(client.get_children(lock.path), key=lambda name: name[-10:]):
+                    if stat := client.exists(f"{lock.path}/{name}"):
+                        owner = sessions.get(stat.ephemeralOwner, "nobody here")
+                        lines.append(f"{address} {lock.path}/{name} 0x{stat.ephemeralOwner:x} {owner}")
+            leave(client)
+        return "\n  ".join(lines)
+
     def stop(self) -> None:
         self._stop.set()
         for thread in self.threads:

@@ -45,7 +45,8 @@ class Arena:
         try:
             poll(further, PATIENCE, "", interval=0.1)
         except TimeoutError:
-            raise TimeoutError(f"no progress in {PATIENCE:g} s: {missing[0]}") from None
+            what = f"{missing[0]}\n  {self.locks.queues()}"
+            raise TimeoutError(f"no progress in {PATIENCE:g} s: {what}") from None
 
     def endure(self, least: float = 1.0, most: float = 3.0) -> None:
         """The clients go on while the fault lasts, at its beginning and at its end."""

@@ -42,6 +42,8 @@ pub(super) struct Coordinator {
     pub(super) heartbeat_at: u64,
     /// When to ask the member that the ring prefers to take over.
     pub(super) hand_over_at: u64,
+    /// It has been asked: its ballot is not contested.
+    pub(super) yields: bool,
     /// When to send again what is undecided, unless something is decided before.
     pub(super) resend_at: u64,
     /// The cursor when `resend_at` was set.
@@ -103,6 +105,7 @@ impl Ring {
         c.heard = heard;
         c.heartbeat_at = now.monotonic_us;
         c.hand_over_at = now.monotonic_us + HAND_OVER_AFTER * self.config.election_us;
+        c.yields = false;
         c.resend_at = now.monotonic_us + self.config.resend_us;
         c.resend_from = self.learner.next;
         c.resends = 0;
@@ -245,7 +248,9 @@ impl Ring {
         }
         self.coordinator.hand_over_at = time + HAND_OVER_AFTER * self.config.election_us;
         let out = &self.coordinator.out;
-        if let Some(to) = self.layout.preferred().filter(|to| !out.contains(to)) {
+        let other = |to: &ServerId| *to != self.config.me && !out.contains(to);
+        if let Some(to) = self.layout.preferred().filter(other) {
+            self.coordinator.yields = true;
             self.send(to, RingMessage::TakeOver { ballot }, effects);
         }
     }

@@ -201,8 +201,13 @@ impl Ring {
         // A higher round is taken next time, even if nobody leads with the one that was promised.
         self.election.round = self.election.round.max(promised.round);
         if self.coordinator.ballot == Some(ballot) {
+            // Whom it has asked to take over is not contested, though others hear of it first.
+            let yields =
+                self.coordinator.yields && Some(promised.server) == self.layout.preferred();
             self.step_down(effects);
-            self.campaign(false, Ballot::default(), now, effects);
+            if !yields {
+                self.campaign(false, Ballot::default(), now, effects);
+            }
         } else if self.election.campaign.as_ref().is_some_and(|own| own.ballot == ballot) {
             self.election.campaign = None;
             self.rearm(0, now);

@@ -5,7 +5,10 @@
 
 use super::super::Ring;
 use super::super::mutant::Mutant;
-use super::world::{DETECT_US, RING, World};
+use super::world::{DETECT_US, Node, RING, World};
+
+/// Longer than it takes until a ring would be handed over once more.
+const STAYS_US: u64 = 1_000_000;
 
 /// One run; what went wrong.
 fn run(seed: u64, mutant: Option<Mutant>) -> Result<usize, String> {
@@ -48,8 +51,9 @@ fn fault(world: &mut World) {
     }
 }
 
-/// The faults stop: all must come back, decide something new, and know the same; and the member
-/// that the ring prefers leads again.
+/// The faults stop: all must come back, decide something new, and know the same. Then the member
+/// that the ring prefers leads again, at the first attempt, and goes on to: each change gives
+/// sessions a fresh time-out, so that rings which change hands for ever would let nothing expire.
 fn calm(world: &mut World) {
     world.cut.clear();
     world.weather.loss = 0;
@@ -64,7 +68,7 @@ fn calm(world: &mut World) {
     // Behind every suspicion that is still on its way.
     world.run(world.time + DETECT_US);
     (0..world.nodes.len()).for_each(|node| world.detect(node, false));
-    let mut target = None;
+    let (mut target, mut led, mut stays_until) = (None, None, None);
     for _ in 0..400 {
         world.run(world.time + 50_000);
         if world.checker.failure.is_some() {
@@ -76,8 +80,18 @@ fn calm(world: &mut World) {
             world.propose();
         }
         let all = world.nodes.iter().all(|n| n.cursor.0 >= goal as u64 && !n.lost);
-        let preferred = &world.nodes[usize::from(RING.0) % world.members()];
-        if all && preferred.ring.as_ref().is_some_and(Ring::is_coordinator) {
+        let leads = |node: &Node| node.ring.as_ref().is_some_and(Ring::is_coordinator);
+        if !all || !world.nodes.iter().any(leads) {
+            continue;
+        }
+        let changes = world.led - *led.get_or_insert(world.led);
+        if changes > 1 {
+            world.checker.failure = Some(format!("{changes} changes of who leads, in a calm"));
+            return;
+        }
+        if leads(&world.nodes[usize::from(RING.0) % world.members()])
+            && world.time > *stays_until.get_or_insert(world.time + STAYS_US)
+        {
             return;
         }
     }

@@ -62,6 +62,8 @@ pub(super) struct World {
     /// Links that carry nothing, by direction.
     pub(super) cut: Vec<(usize, usize)>,
     pub(super) checker: Checker,
+    /// How often somebody began to lead.
+    pub(super) led: usize,
     events: BTreeMap<(u64, u64), Event>,
     count: u64,
     sequence: u64,
@@ -93,6 +95,7 @@ impl World {
             nodes: Vec::new(),
             cut: Vec::new(),
             checker: Checker::new(),
+            led: 0,
             events: BTreeMap::new(),
             count: 0,
             sequence: 0,
@@ -309,7 +312,8 @@ impl World {
                     self.after(20_000, Event::Install { node, from, instance });
                 }
                 Effect::Fatal(error) => self.checker.fatal(&error),
-                Effect::BecameCoordinator { .. } | Effect::SteppedDown { .. } => {}
+                Effect::BecameCoordinator { .. } => self.led += 1,
+                Effect::SteppedDown { .. } => {}
             }
         }
         let n = &mut self.nodes[node];
